@@ -1,0 +1,2 @@
+//! msix-vmm
+fn main() {}
