@@ -1,0 +1,41 @@
+//! The registers of a function together, and what they ask for.
+
+use crate::control::MessageControl;
+use crate::route::{Route, desired};
+use crate::table::{Table, TableEntry};
+use crate::vector::{VectorCount, VectorIndex};
+
+/// Everything that the routes depend on.
+#[derive(Debug)]
+pub(crate) struct Registers {
+    pub(crate) control: MessageControl,
+    pub(crate) bus_master: bool,
+    pub(crate) table: Table,
+}
+
+impl Registers {
+    /// As after reset, bus mastering allowed.
+    pub(crate) fn new(vectors: VectorCount) -> Self {
+        Self { control: MessageControl::default(), bus_master: true, table: Table::new(vectors) }
+    }
+
+    /// Back to reset values; bus mastering is not MSI-X's to reset.
+    pub(crate) fn reset(&mut self) {
+        self.control = MessageControl::default();
+        self.table.load(core::iter::repeat(TableEntry::RESET));
+    }
+
+    /// The route that a vector should have; closed if there is no such vector.
+    pub(crate) fn desired(&self, vector: VectorIndex) -> Route {
+        self.table.get(vector.as_usize()).map_or(Route::Closed, |entry| self.route_of(entry))
+    }
+
+    /// The routes that all vectors should have, in order.
+    pub(crate) fn desired_routes(&self) -> impl Iterator<Item = Route> {
+        self.table.iter().map(|entry| self.route_of(entry))
+    }
+
+    fn route_of(&self, entry: &TableEntry) -> Route {
+        desired(self.control, self.bus_master, entry)
+    }
+}

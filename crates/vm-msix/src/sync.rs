@@ -1,0 +1,108 @@
+//! What the backend was told last, and what it is to be told next (C2, C11).
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+
+use crate::backend::RouteEvent;
+use crate::route::Route;
+use crate::vector::{VectorCount, VectorIndex};
+
+/// Whether vectors that failed for want of a resource get another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// They do: a write of Message Control, or a flush.
+    Exhausted,
+    /// They do not: any other cause, which a guest could repeat at no cost to itself.
+    No,
+}
+
+/// The routes that the backend has.
+#[derive(Debug)]
+pub(crate) struct AppliedRoutes {
+    /// `None`: not known, for a vector that could not be closed. It equals no route, so it is told again.
+    routes: Box<[Option<Route>]>,
+    /// Vectors that failed to open and are not tried again just now; few, or none.
+    held: BTreeMap<VectorIndex, Hold>,
+}
+
+/// Why a vector is left closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// This route was refused; another one may work.
+    Refused(Route),
+    /// There was no room; a retry may find some.
+    Exhausted,
+}
+
+impl AppliedRoutes {
+    /// All closed, as a new backend is.
+    pub(crate) fn new(vectors: VectorCount) -> Self {
+        Self {
+            routes: vec![Some(Route::Closed); vectors.as_usize()].into_boxed_slice(),
+            held: BTreeMap::new(),
+        }
+    }
+
+    /// All closed, as a released backend is.
+    pub(crate) fn reset(&mut self) {
+        self.routes.fill(Some(Route::Closed));
+        self.held.clear();
+    }
+
+    /// The vector has the route that the registers ask for.
+    pub(crate) fn is(&self, vector: VectorIndex, desired: Route) -> bool {
+        self.routes.get(vector.as_usize()) == Some(&Some(desired))
+    }
+
+    /// Whether the backend is to be told this route; if so, it counts as told.
+    pub(crate) fn take_change(
+        &mut self,
+        vector: VectorIndex,
+        desired: Route,
+        retry: Retry,
+    ) -> bool {
+        if self.is_held(vector, desired, retry) || self.is(vector, desired) {
+            return false;
+        }
+        let Some(applied) = self.routes.get_mut(vector.as_usize()) else {
+            return false;
+        };
+        *applied = Some(desired);
+        true
+    }
+
+    /// Takes note of what the backend reported about the route it was told last.
+    pub(crate) fn note<E>(&mut self, vector: VectorIndex, event: &RouteEvent<E>) {
+        let Some(applied) = self.routes.get_mut(vector.as_usize()) else {
+            return;
+        };
+        let hold = match event {
+            RouteEvent::Delivered => return,
+            RouteEvent::StillOpen(_) => {
+                *applied = None;
+                return;
+            }
+            RouteEvent::Refused(_) => Hold::Refused(applied.unwrap_or(Route::Closed)),
+            RouteEvent::Exhausted(_) => Hold::Exhausted,
+        };
+        *applied = Some(Route::Closed);
+        self.held.insert(vector, hold);
+    }
+
+    /// Whether a vector stays closed although its registers may ask for more; a hold that has done its
+    /// work is lifted.
+    fn is_held(&mut self, vector: VectorIndex, desired: Route, retry: Retry) -> bool {
+        let Some(&hold) = self.held.get(&vector) else {
+            return false;
+        };
+        let held = match hold {
+            Hold::Refused(route) => route == desired,
+            Hold::Exhausted => retry == Retry::No,
+        };
+        if !held {
+            self.held.remove(&vector);
+        }
+        held
+    }
+}
