@@ -36,6 +36,16 @@ pub enum RouteEvent<E> {
     StillOpen(E),
 }
 
+impl<E> RouteEvent<E> {
+    /// What went wrong, if anything did.
+    pub fn into_error(self) -> Option<E> {
+        match self {
+            Self::Delivered => None,
+            Self::Refused(error) | Self::Exhausted(error) | Self::StillOpen(error) => Some(error),
+        }
+    }
+}
+
 /// Delivers messages: the hypervisor's side of MSI-X.
 ///
 /// The registers decide, the backend acts: it is handed routes and signals, and owns the latch.

@@ -46,10 +46,11 @@
 
 use alloc::boxed::Box;
 
-use crate::Signal;
+use crate::backend::Signal;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::message::{MsiMessage, join};
 use crate::relax::Relax;
+use crate::route::Route;
 use crate::vector::{VectorCount, VectorIndex};
 
 /// Signals send.
@@ -169,6 +170,15 @@ impl Latch {
     pub fn is_latched(&self) -> bool {
         // Acquire: who sees it pending sees what the device stored before.
         self.word.load(Ordering::Acquire) & LATCHED != 0
+    }
+
+    /// The route it has. For the thread that controls it; to others it may be history.
+    pub fn route(&self) -> Route {
+        // Relaxed: control alone changes OPEN and the message, and is ordered by itself.
+        match self.word.load(Ordering::Relaxed) & OPEN {
+            0 => Route::Closed,
+            _ => Route::Open(self.read_message()),
+        }
     }
 
     /// Takes a waiting signal back; tells whether there was one.

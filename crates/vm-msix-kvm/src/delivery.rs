@@ -1,0 +1,142 @@
+//! One message out of the function: to KVM if it is an interrupt, to memory if it is not (C12).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vm_msix::MsiMessage;
+
+use crate::error::KvmError;
+use crate::ioctl::{Injected, Vm};
+use crate::translate::{DestinationIds, RequesterId, Translate};
+
+/// Takes messages whose address no local APIC listens to: on hardware they are plain writes to memory.
+///
+/// Called by the thread that signals, while a close may wait for it: it must not wait for register accesses of
+/// the function. Any `Fn(RequesterId, MsiMessage)` is one.
+pub trait MemoryWrite: Send + Sync {
+    /// Writes the four bytes of data to the address.
+    fn write(&self, requester: RequesterId, message: MsiMessage);
+}
+
+impl<F: Fn(RequesterId, MsiMessage) + Send + Sync> MemoryWrite for F {
+    fn write(&self, requester: RequesterId, message: MsiMessage) {
+        self(requester, message);
+    }
+}
+
+/// How a function's messages leave it.
+#[derive(Clone)]
+pub(crate) struct Delivery {
+    pub(crate) vm: Vm,
+    pub(crate) requester: RequesterId,
+    pub(crate) destination_ids: DestinationIds,
+    pub(crate) translate: Arc<dyn Translate>,
+    pub(crate) memory_write: Option<Arc<dyn MemoryWrite>>,
+    pub(crate) losses: Arc<Losses>,
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// To an APIC, as this message.
+    Apic(MsiMessage),
+    /// To memory, as the guest wrote it.
+    Memory,
+    /// Nowhere: translation blocks it.
+    Nowhere,
+}
+
+/// Messages that left the function and reached nobody.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    discarded: AtomicU64,
+    blocked: AtomicU64,
+    no_target: AtomicU64,
+}
+
+/// How many messages left the function and reached nobody, as they would on hardware.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostMessages {
+    /// To an address that no APIC listens to, while there is no memory-write hook.
+    pub discarded: u64,
+    /// Blocked by translation.
+    pub blocked: u64,
+    /// To an APIC that does not exist or is switched off.
+    pub no_target: u64,
+}
+
+impl Losses {
+    pub(crate) fn get(&self) -> LostMessages {
+        // Relaxed, here and below: numbers that order nothing.
+        LostMessages {
+            discarded: self.discarded.load(Ordering::Relaxed),
+            blocked: self.blocked.load(Ordering::Relaxed),
+            no_target: self.no_target.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Delivery {
+    /// Where a message goes now.
+    ///
+    /// # Errors
+    ///
+    /// KVM would refuse it.
+    pub(crate) fn target(&self, message: MsiMessage) -> Result<Target, KvmError> {
+        if !self.destination_ids.is_doorbell(message) {
+            return Ok(Target::Memory);
+        }
+        let Some(translated) = self.translate.translate(self.requester, message) else {
+            return Ok(Target::Nowhere);
+        };
+        self.destination_ids.check(translated)?;
+        Ok(Target::Apic(translated))
+    }
+
+    /// Sends a message.
+    #[inline]
+    pub(crate) fn send(&self, message: MsiMessage) -> Result<(), KvmError> {
+        match self.target(message)? {
+            Target::Apic(translated) => self.inject(translated)?,
+            Target::Memory => self.write_memory(message),
+            Target::Nowhere => self.block(),
+        }
+        Ok(())
+    }
+
+    /// Accounts for a message that an outside producer sent while its vector pointed elsewhere than to an APIC.
+    pub(crate) fn discard(&self) {
+        self.losses.discarded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn inject(&self, message: MsiMessage) -> Result<(), KvmError> {
+        if self.vm.signal_msi(self.requester, message)? == Injected::NoTarget {
+            self.losses.no_target.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn write_memory(&self, message: MsiMessage) {
+        match &self.memory_write {
+            Some(hook) => hook.write(self.requester, message),
+            None => self.discard(),
+        }
+    }
+
+    #[cold]
+    fn block(&self) {
+        self.losses.blocked.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("requester", &self.requester)
+            .field("destination_ids", &self.destination_ids)
+            .field("losses", &self.losses.get())
+            .finish_non_exhaustive()
+    }
+}
