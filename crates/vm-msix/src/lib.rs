@@ -30,6 +30,8 @@ pub mod latch;
 mod layout;
 mod message;
 mod observer;
+#[cfg(feature = "pci-config")]
+mod pci;
 mod registers;
 mod relax;
 mod route;

@@ -1,0 +1,264 @@
+//! Every short life of a function with two vectors: all sequences of register writes, signals, resets, restores
+//! and flushes, with failures of the backend in every place, compared step by step with an oracle that was
+//! written from the contract and shares no code with the crate.
+//!
+//! A sequence is checked after its last step; as every prefix of a sequence is a sequence too, that checks every
+//! step. Failures are tried where the oracle says that they strike.
+
+mod support;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use self::support::host::Host;
+use self::support::ops::{Bytes, Fault, Kind, Op, Seen};
+use self::support::oracle::Oracle;
+use self::support::rig::Rig;
+
+const KINDS: [Kind; 3] = [Kind::Refused, Kind::Exhausted, Kind::StillOpen];
+
+#[derive(Clone, Debug)]
+struct Step {
+    faults: Vec<Fault>,
+    op: Op,
+}
+
+/// Where the sequences start.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// After reset.
+    Fresh,
+    /// Both vectors programmed, open, and each with a message of its own.
+    Up,
+}
+
+/// Which failures strike.
+#[derive(Clone, Copy, Debug)]
+enum Failures {
+    /// Those of sending, which every host has.
+    OfSends,
+    /// Those of routes too.
+    All,
+}
+
+/// Whether sequences go on after a step that, by the contract, does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Idle {
+    GoOn,
+    Stop,
+}
+
+#[derive(Debug)]
+struct Search {
+    host: fn(u16) -> Host,
+    start: Start,
+    depth: usize,
+    failures: Failures,
+    /// How many may strike in one sequence.
+    budget: usize,
+    idle: Idle,
+    checked: AtomicU64,
+}
+
+fn control_word(word: u16) -> Op {
+    Op::Capability(2, Bytes::new(&word.to_le_bytes()))
+}
+
+/// Everything that can be done next. A rewrite always writes something new.
+fn alphabet(oracle: &Oracle) -> Vec<Op> {
+    let mut ops = vec![
+        control_word(0x8001),                                     // Enable
+        Op::Capability(0, Bytes::new(&[0x11, 0x00, 0x01, 0xc0])), // Enable, Function Mask: the DWORD
+        Op::Capability(3, Bytes::new(&[0x00])),                   // off: the byte
+        control_word(0x4001),                                     // Function Mask alone
+        Op::BusMaster(false),
+        Op::BusMaster(true),
+        Op::Reset,
+        Op::SaveRestore,
+        Op::Flush,
+    ];
+    for vector in 0..2 {
+        let entry = &oracle.registers().table()[16 * usize::from(vector)..];
+        let (address, data) = (entry[1] ^ 0x10, u32::from(entry[8] ^ 1));
+        ops.extend([
+            Op::dword(vector, 12, 0),
+            Op::dword(vector, 12, 1),
+            Op::dword(vector, 0, 0xfee0_0000 | u32::from(address) << 8),
+            Op::data_and_control(vector, data, 0),
+            Op::data_and_control(vector, data, 1),
+            Op::Trigger(vector),
+            Op::Retract(vector),
+        ]);
+    }
+    ops
+}
+
+/// What brings a new function to the start.
+fn prologue(start: Start) -> Vec<Op> {
+    match start {
+        Start::Fresh => vec![],
+        Start::Up => vec![
+            Op::dword(0, 0, 0xfee0_0000),
+            Op::data_and_control(0, 0x40, 0),
+            Op::dword(1, 0, 0xfee0_2000),
+            Op::data_and_control(1, 0x50, 0),
+            control_word(0x8001),
+        ],
+    }
+}
+
+/// The failures that may strike in a step which does this without them.
+fn candidates(oracle: &Oracle, seen: &Seen, failures: Failures) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if !seen.sent.is_empty() {
+        faults.push(Fault::Sends(1));
+    }
+    if matches!(failures, Failures::OfSends) {
+        return faults;
+    }
+    for &(vector, wish) in seen.batches.iter().flatten() {
+        match wish {
+            Some(_) => faults.extend(KINDS.map(|kind| Fault::Open(vector, kind))),
+            None => faults.push(Fault::Close(vector)),
+        }
+    }
+    for vector in (0..2).filter(|&vector| oracle.live(vector.into()).is_some()) {
+        faults.extend(KINDS.map(|kind| Fault::Late(vector, kind)));
+    }
+    faults
+}
+
+impl Search {
+    fn run(&self) {
+        let mut oracle = Oracle::new(2);
+        for op in prologue(self.start) {
+            oracle.run(op);
+        }
+        let first = alphabet(&oracle);
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+                scope.spawn(|| {
+                    while let Some(&op) = first.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        self.try_with_faults(&oracle, &mut Vec::new(), op, self.budget);
+                    }
+                });
+            }
+        });
+        println!(
+            "{:?}, depth {}, failures {:?} up to {}, idle steps {:?}: {} sequences agree",
+            self.start,
+            self.depth,
+            self.failures,
+            self.budget,
+            self.idle,
+            self.checked.load(Ordering::Relaxed)
+        );
+    }
+
+    /// Goes on with this operation, without failures and with all that fit the budget.
+    fn try_with_faults(&self, oracle: &Oracle, path: &mut Vec<Step>, op: Op, budget: usize) {
+        let mut base = oracle.clone();
+        let seen = base.run(op);
+        self.visit(oracle, (base, &seen), path, Step { faults: vec![], op }, budget);
+        if budget == 0 {
+            return;
+        }
+        let faults = candidates(oracle, &seen, self.failures);
+        for (index, &fault) in faults.iter().enumerate() {
+            self.try_faults(oracle, path, Step { faults: vec![fault], op }, budget - 1);
+            if budget > 1 {
+                for &other in &faults[index + 1..] {
+                    let step = Step { faults: vec![fault, other], op };
+                    self.try_faults(oracle, path, step, budget - 2);
+                }
+            }
+        }
+    }
+
+    /// Goes on with a step if all of its failures strike.
+    fn try_faults(&self, oracle: &Oracle, path: &mut Vec<Step>, step: Step, budget: usize) {
+        let mut failed = oracle.clone();
+        for &fault in &step.faults {
+            if let Fault::Late(vector, _) = fault
+                && failed.live(vector.into()).is_none()
+            {
+                return;
+            }
+            failed.arm(fault);
+        }
+        let seen = failed.run(step.op);
+        if failed.faults_are_spent() {
+            self.visit(oracle, (failed, &seen), path, step, budget);
+        }
+    }
+
+    /// Checks the sequence that ends in this step, then all that continue it.
+    fn visit(
+        &self,
+        before: &Oracle,
+        (after, seen): (Oracle, &Seen),
+        path: &mut Vec<Step>,
+        step: Step,
+        budget: usize,
+    ) {
+        let op = step.op;
+        path.push(step);
+        self.check(path, &after, seen);
+        self.checked.fetch_add(1, Ordering::Relaxed);
+        let idle = after.is_as(before) && seen.batches.is_empty() && seen.sent.is_empty();
+        let stop = idle && self.idle == Idle::Stop && !matches!(op, Op::SaveRestore | Op::Flush);
+        if path.len() < self.depth && !stop {
+            for op in alphabet(&after) {
+                self.try_with_faults(&after, path, op, budget);
+            }
+        }
+        path.pop();
+    }
+
+    fn check(&self, path: &[Step], oracle: &Oracle, expected: &Seen) {
+        let mut rig = Rig::new((self.host)(2));
+        for op in prologue(self.start) {
+            rig.run(op);
+        }
+        let mut seen = None;
+        for Step { faults, op } in path {
+            faults.iter().for_each(|&fault| rig.arm(fault));
+            seen = Some(rig.run(*op));
+        }
+        let start = self.start;
+        assert_eq!(seen.as_ref(), Some(expected), "{start:?}, {path:#?}");
+        if let Some(difference) = rig.difference(oracle) {
+            panic!("{start:?}, {path:#?}: {difference}");
+        }
+    }
+}
+
+fn search(host: fn(u16) -> Host, start: Start, depth: usize, failures: Failures) -> Search {
+    Search { host, start, depth, failures, budget: 2, idle: Idle::GoOn, checked: AtomicU64::new(0) }
+}
+
+#[test]
+fn every_sequence_from_reset_with_failures_on_the_mock() {
+    search(Host::mock, Start::Fresh, 4, Failures::All).run();
+}
+
+#[test]
+fn every_sequence_from_open_vectors_with_failures_on_the_mock() {
+    search(Host::mock, Start::Up, 3, Failures::All).run();
+}
+
+#[test]
+fn every_sequence_of_effective_steps_from_reset_on_the_mock() {
+    let from_reset = search(Host::mock, Start::Fresh, 5, Failures::All);
+    Search { idle: Idle::Stop, budget: 0, ..from_reset }.run();
+}
+
+#[test]
+fn every_sequence_from_reset_with_failing_sends_in_signal_mode() {
+    search(Host::signal, Start::Fresh, 4, Failures::OfSends).run();
+}
+
+#[test]
+fn every_sequence_from_open_vectors_with_failing_sends_in_signal_mode() {
+    search(Host::signal, Start::Up, 3, Failures::OfSends).run();
+}
