@@ -1,0 +1,114 @@
+//! The machine whose CPU is a guest's: on `/dev/kvm`, in 64-bit mode, with a kernel of its own.
+//!
+//! [`Vm::new`] builds the VM, so that a device's interrupt backend can be built on its
+//! descriptor; [`Vm::start`] runs it. The host tells the guest *what* to do through a mailbox in
+//! its memory; all accesses, and the handling of all interrupts, are the guest's.
+
+mod areas;
+mod boot;
+mod guest;
+mod layout;
+mod mailbox;
+mod vcpu;
+mod vm;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kvm_ioctls::VmFd;
+
+use super::enumeration::RawEnumeration;
+use super::reports::{Reports, UnexpectedInterrupt};
+use super::{Access, EnumerateRequest, Enumeration, Machine, MachineError, ProgramTable};
+use areas::Areas;
+use mailbox::Command;
+use vcpu::VcpuThread;
+
+pub(super) use vcpu::is_report_port;
+pub(crate) use vm::{ApicMode, Vm};
+
+/// A VM that runs, its CPUs halted until there is something to do.
+///
+/// Dropping it stops the vCPUs and waits for their threads.
+#[derive(Debug)]
+pub(crate) struct KvmMachine {
+    threads: Vec<VcpuThread>,
+    /// For each CPU the number of its newest command; whoever holds the lock has the mailbox.
+    mailboxes: Vec<Mutex<u32>>,
+    fd: Arc<VmFd>,
+    areas: Areas,
+    reports: Arc<Reports>,
+    apic_mode: ApicMode,
+}
+
+impl Machine for KvmMachine {
+    fn describe(&self) -> String {
+        let (cpus, mode) = (self.cpus(), self.apic_mode);
+        format!("KVM guest in 64-bit mode, {cpus} vCPU(s), {mode}")
+    }
+
+    fn cpus(&self) -> usize {
+        self.threads.len()
+    }
+
+    fn execute(&self, cpu: usize, accesses: &[Access]) -> Result<Vec<u64>, MachineError> {
+        accesses.iter().try_for_each(|access| access.validate().map(drop))?;
+        let mut results = Vec::with_capacity(accesses.len());
+        for batch in accesses.chunks(layout::MAX_BATCH) {
+            self.command(cpu, Command::Execute(batch, &mut results))?;
+        }
+        Ok(results)
+    }
+
+    fn enumerate(
+        &self,
+        cpu: usize,
+        request: &EnumerateRequest,
+    ) -> Result<Enumeration, MachineError> {
+        let mut raw = RawEnumeration::default();
+        self.command(cpu, Command::Enumerate(request, &mut raw))?;
+        raw.parse()
+    }
+
+    fn program_table(&self, cpu: usize, request: &ProgramTable) -> Result<(), MachineError> {
+        request.validate()?;
+        self.command(cpu, Command::Program(request))
+    }
+
+    fn settle(&self, cpu: usize) -> Result<(), MachineError> {
+        self.command(cpu, Command::Nothing)
+    }
+
+    fn set_wave(&self, first_entry: u16) {
+        self.areas.set_wave(first_entry);
+    }
+
+    fn runs_on(&self, cpu: usize, entry: u16) -> u32 {
+        assert!(cpu < self.cpus(), "there is no CPU {cpu}");
+        self.areas.runs(cpu, entry)
+    }
+
+    fn wait_for_runs(&self, entry: u16, runs: u32, timeout: Duration) -> Result<(), MachineError> {
+        match self.reports.wait_until(timeout, || self.runs(entry) >= runs)? {
+            true => Ok(()),
+            false => Err(MachineError::RunsTimeout { entry, wanted: runs, seen: self.runs(entry) }),
+        }
+    }
+
+    fn set_sequence(&self, entry: u16, sequence: u64) {
+        self.areas.set_sequence(entry, sequence);
+    }
+
+    fn last_seen(&self, entry: u16) -> u64 {
+        (0..self.cpus()).map(|cpu| self.areas.last_seen(cpu, entry)).max().unwrap_or_default()
+    }
+
+    fn unexpected_interrupts(&self) -> Vec<UnexpectedInterrupt> {
+        self.reports.unexpected_interrupts()
+    }
+
+    fn reset(&self) {
+        self.areas.reset(self.cpus());
+        self.reports.reset();
+    }
+}
