@@ -46,8 +46,8 @@
 
 use alloc::boxed::Box;
 
-use crate::backend::Signal;
 use crate::atomic::{AtomicU32, Ordering};
+use crate::backend::Signal;
 use crate::message::{MsiMessage, join};
 use crate::relax::Relax;
 use crate::route::Route;
@@ -141,20 +141,14 @@ impl Latch {
     ) -> Result<Opened, E> {
         self.close(relax);
         self.write_message(message);
-        let mut seen = self.word.load(Ordering::Relaxed);
-        loop {
-            let next = if seen & LATCHED != 0 { (seen & !LATCHED | OPEN) + 1 } else { seen | OPEN };
-            // Release: signals that see OPEN see the message.
-            // Acquire: sending a latched signal sees what the device stored before it.
-            match self.word.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(actual) => seen = actual,
-            }
-        }
-        if seen & LATCHED == 0 {
+        // Closed and idle, the word is LATCHED or zero, but for WAITER, which has done its work.
+        // Release: signals that see OPEN see the message.
+        // Acquire: sending a latched signal sees what the device stored before it.
+        let before = self.word.swap(OPEN, Ordering::AcqRel);
+        if before & LATCHED == 0 {
             return Ok(Opened::Empty);
         }
-        match self.send_in_flight(relax, send) {
+        match send(message) {
             Ok(_) => Ok(Opened::Delivered),
             Err(error) => {
                 self.close(relax);
@@ -212,12 +206,10 @@ impl Latch {
             // the look, it cannot be missed.
             let seen = self.word.fetch_or(WAITER, Ordering::Acquire) | WAITER;
             if seen & IN_FLIGHT == 0 {
-                break;
+                return;
             }
             relax.park(&self.word, seen);
         }
-        // Relaxed: only this thread reads what it clears.
-        self.word.fetch_and(!WAITER, Ordering::Relaxed);
     }
 
     // Relaxed, here and below: the word orders every reader and writer of the message.

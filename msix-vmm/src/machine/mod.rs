@@ -108,11 +108,25 @@ pub(crate) trait Machine: Send + Sync {
         (0..self.cpus()).map(|cpu| self.runs_on(cpu, entry)).sum()
     }
 
-    /// Blocks until the handler of `entry` ran at least `runs` times on all CPUs together.
+    /// Blocks until `condition` holds, which is looked at after every report of a handler; `Ok(false)` if
+    /// `timeout` passed first, an error if a CPU stopped.
     ///
-    /// It is woken by the handler's own report. `timeout` is for finding hangs, so be generous:
-    /// when it passes, that is [`MachineError::RunsTimeout`].
-    fn wait_for_runs(&self, entry: u16, runs: u32, timeout: Duration) -> Result<(), MachineError>;
+    /// `timeout` is for finding hangs, so be generous. The condition may look at counts and sequence
+    /// numbers; it must not wait.
+    fn wait_until(
+        &self,
+        timeout: Duration,
+        condition: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, MachineError>;
+
+    /// Blocks until the handler of `entry` ran at least `runs` times on all CPUs together. When `timeout`
+    /// passes, that is [`MachineError::RunsTimeout`].
+    fn wait_for_runs(&self, entry: u16, runs: u32, timeout: Duration) -> Result<(), MachineError> {
+        match self.wait_until(timeout, &mut || self.runs(entry) >= runs)? {
+            true => Ok(()),
+            false => Err(MachineError::RunsTimeout { entry, wanted: runs, seen: self.runs(entry) }),
+        }
+    }
 
     /// Writes the sequence number that the handler of `entry` reads: what a device does to
     /// memory before it signals. Numbers must rise, for [`last_seen`](Self::last_seen) is the

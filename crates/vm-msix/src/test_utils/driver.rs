@@ -42,12 +42,12 @@ impl<A: RegisterAccess> GuestDriver<A> {
     /// Brings up the first vectors: enabled under Function Mask, each programmed while masked, Function
     /// Mask cleared, then one unmask at a time.
     pub fn bring_up(&mut self, messages: &[MsiMessage]) {
-        self.set_control(ENABLE | FUNCTION_MASK);
+        self.enable_under_mask();
         for (vector, message) in (0..).zip(messages) {
             self.program(vector, *message);
             self.mask(vector);
         }
-        self.set_control(ENABLE);
+        self.unmask_function();
         for (vector, _) in (0..).zip(messages) {
             self.unmask(vector);
         }
@@ -88,6 +88,11 @@ impl<A: RegisterAccess> GuestDriver<A> {
     pub fn is_pending(&mut self, vector: u16) -> bool {
         let qword = self.access.read_pba(u64::from(vector / 64) * spec::QWORD_SIZE);
         qword & 1 << (vector % 64) != 0
+    }
+
+    /// Sets MSI-X Enable and Function Mask in one write: nothing can be sent while entries are half written.
+    pub fn enable_under_mask(&mut self) {
+        self.set_control(ENABLE | FUNCTION_MASK);
     }
 
     /// Sets MSI-X Enable, and leaves Function Mask.

@@ -120,11 +120,12 @@ impl Machine for HostMachine {
         self.apics.runs(cpu, entry)
     }
 
-    fn wait_for_runs(&self, entry: u16, runs: u32, timeout: Duration) -> Result<(), MachineError> {
-        match self.apics.reports().wait_until(timeout, || self.runs(entry) >= runs)? {
-            true => Ok(()),
-            false => Err(MachineError::RunsTimeout { entry, wanted: runs, seen: self.runs(entry) }),
-        }
+    fn wait_until(
+        &self,
+        timeout: Duration,
+        condition: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, MachineError> {
+        self.apics.reports().wait_until(timeout, condition)
     }
 
     fn set_sequence(&self, entry: u16, sequence: u64) {

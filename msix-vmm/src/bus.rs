@@ -1,0 +1,55 @@
+//! The PCI bus: ports 0xCF8 and 0xCFC, and the memory of the BARs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vm_pci_config::{ConfigAccess, ConfigPorts, PciFunction};
+
+use crate::device::PciDevice;
+use crate::machine::Bus;
+
+/// Bus 0, with its devices.
+pub(crate) struct PciBus {
+    ports: Mutex<ConfigPorts>,
+    devices: Vec<(PciFunction, Arc<dyn PciDevice>)>,
+}
+
+impl PciBus {
+    pub(crate) fn new(devices: Vec<(PciFunction, Arc<dyn PciDevice>)>) -> Self {
+        Self { ports: Mutex::new(ConfigPorts::new()), devices }
+    }
+
+    fn device(&self, access: ConfigAccess) -> Option<&dyn PciDevice> {
+        let found = self.devices.iter().find(|(function, _)| *function == access.function);
+        found.map(|(_, device)| &**device)
+    }
+
+    fn ports<T>(&self, work: impl FnOnce(&mut ConfigPorts) -> T) -> T {
+        work(&mut self.ports.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Bus for PciBus {
+    fn io_read(&self, port: u16, data: &mut [u8]) {
+        if let Some(access) = self.ports(|ports| ports.read(port, data))
+            && let Some(device) = self.device(access)
+        {
+            device.config_read(access.offset, data);
+        }
+    }
+
+    fn io_write(&self, port: u16, data: &[u8]) {
+        if let Some(access) = self.ports(|ports| ports.write(port, data))
+            && let Some(device) = self.device(access)
+        {
+            device.config_write(access.offset, data);
+        }
+    }
+
+    fn mmio_read(&self, address: u64, data: &mut [u8]) {
+        self.devices.iter().any(|(_, device)| device.mmio_read(address, data));
+    }
+
+    fn mmio_write(&self, address: u64, data: &[u8]) {
+        self.devices.iter().any(|(_, device)| device.mmio_write(address, data));
+    }
+}

@@ -1,0 +1,255 @@
+//! A machine with the device on its bus, brought up far enough for a scenario to begin.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use vm_msix::test_utils::GuestDriver;
+use vm_msix::{MsiMessage, Signal, SignalMode, VectorIndex};
+use vm_msix_kvm::{KvmMsi, RequesterId, Router};
+use vm_pci_config::PciFunction;
+
+use super::configuration::{Configuration, Delivery};
+use super::device_side::{DeviceSide, Producer, descriptor_writers, triggers};
+use super::guest_registers::GuestRegisters;
+use super::message_log::{MessageLog, Tap};
+use super::verdict::{Failure, Verdict, equal};
+use crate::bus::PciBus;
+use crate::device::{DEVICE, PciDevice, TestDevice, VENDOR};
+use crate::machine::host::{HostApics, HostMachine};
+use crate::machine::kvm::Vm;
+use crate::machine::{
+    Access, DEVICE_VECTORS, EnumerateRequest, Enumeration, FIRST_DEVICE_VECTOR, Machine,
+    MachineError, MaskBit, ProgramTable, Window,
+};
+
+/// Where the device is: not at the first place that the guest looks.
+const DEVICE_NUMBER: u8 = 3;
+/// After this, something hangs.
+pub(crate) const HANG: Duration = Duration::from_secs(30);
+
+/// Everything a scenario needs.
+pub(crate) struct Rig {
+    pub(crate) machine: Box<dyn Machine>,
+    /// The device as the guest's own enumeration found it.
+    pub(crate) found: Enumeration,
+    pub(crate) device: Arc<dyn DeviceSide>,
+    pub(crate) log: Arc<MessageLog>,
+    pub(crate) configuration: Configuration,
+    pub(crate) seed: u64,
+    router: Option<Arc<Router>>,
+    producers: Vec<Producer>,
+    /// The first access of the guest that failed; what came after it has no meaning.
+    broken: Mutex<Option<MachineError>>,
+}
+
+/// The parts that differ between machines.
+struct Parts {
+    machine: Box<dyn Machine>,
+    device: Arc<dyn DeviceSide>,
+    producers: Vec<Producer>,
+    router: Option<Arc<Router>>,
+}
+
+impl Rig {
+    /// Builds the machine, and lets its guest find the device and set it up.
+    pub(crate) fn build(configuration: Configuration, seed: u64) -> Result<Self, Box<dyn Error>> {
+        let log = Arc::new(MessageLog::new());
+        let parts = match configuration.delivery {
+            Delivery::Host => host_parts(configuration, &log)?,
+            Delivery::Signal | Delivery::Irqfd => kvm_parts(configuration, &log)?,
+        };
+        let Parts { machine, device, producers, router } = parts;
+        let request = EnumerateRequest { vendor: VENDOR, device: DEVICE, window: Window::PC };
+        let found = machine.enumerate(0, &request)?;
+        Ok(Self {
+            machine,
+            found,
+            device,
+            log,
+            configuration,
+            seed,
+            router,
+            producers,
+            broken: Mutex::new(None),
+        })
+    }
+
+    /// How many vectors the device has.
+    pub(crate) fn vectors(&self) -> u16 {
+        self.configuration.vectors
+    }
+
+    /// The vectors that the IDT has room for at one time, from 0.
+    pub(crate) fn wave(&self) -> u16 {
+        self.vectors().min(DEVICE_VECTORS)
+    }
+
+    /// Starts over: the device reset, nothing on its way, and the guest's driver has enabled MSI-X and
+    /// programmed the first wave, every vector masked.
+    pub(crate) fn start_over(&self) -> Result<(), Failure> {
+        self.device.reset();
+        self.settle()?;
+        self.machine.reset();
+        self.machine.set_wave(0);
+        self.driver(0).enable_under_mask();
+        self.program(0, self.wave(), 0, MaskBit::Set)?;
+        self.driver(0).unmask_function();
+        self.intact()
+    }
+
+    /// Lets the guest program entries for vectors of one CPU, the first with the first IDT vector.
+    pub(crate) fn program(
+        &self,
+        first_entry: u16,
+        count: u16,
+        cpu: usize,
+        mask: MaskBit,
+    ) -> Result<(), Failure> {
+        let request = ProgramTable {
+            table_address: self.found.table_address(),
+            first_entry,
+            count,
+            first_vector: FIRST_DEVICE_VECTOR,
+            destination: cpu as u8,
+            mask,
+        };
+        Ok(self.machine.program_table(0, &request)?)
+    }
+
+    /// The guest's driver, on this CPU.
+    pub(crate) fn driver(&self, cpu: usize) -> GuestDriver<GuestRegisters<'_>> {
+        GuestDriver::new(GuestRegisters::new(self, cpu))
+    }
+
+    /// One access of the guest. If it fails, [`intact`](Self::intact) tells.
+    pub(crate) fn access(&self, cpu: usize, accesses: &[Access]) -> u64 {
+        match self.machine.execute(cpu, accesses) {
+            Ok(results) => results.last().copied().unwrap_or_default(),
+            Err(error) => {
+                let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+                broken.get_or_insert(error);
+                u64::MAX
+            }
+        }
+    }
+
+    /// Whether every access so far was made.
+    pub(crate) fn intact(&self) -> Result<(), Failure> {
+        match self.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets every CPU handle what it has.
+    pub(crate) fn settle(&self) -> Result<(), Failure> {
+        (0..self.machine.cpus()).try_for_each(|cpu| Ok(self.machine.settle(cpu)?))
+    }
+
+    /// What signals a vector.
+    pub(crate) fn producer(&self, vector: u16) -> Producer {
+        Arc::clone(&self.producers[usize::from(vector)])
+    }
+
+    /// Signals a vector.
+    pub(crate) fn trigger(&self, vector: u16) -> Result<Signal, Failure> {
+        (self.producers[usize::from(vector)])().map_err(|error| Failure::Seen(error.to_string()))
+    }
+
+    /// Signals a vector, and sees that the device is told this, if it is told anything.
+    pub(crate) fn trigger_expecting(&self, vector: u16, wanted: Signal) -> Result<(), Failure> {
+        let wanted = match self.configuration.delivery {
+            Delivery::Irqfd => Signal::HandedOver,
+            Delivery::Signal | Delivery::Host => wanted,
+        };
+        equal(format_args!("signal on vector {vector}"), self.trigger(vector)?, wanted)
+    }
+
+    /// Signals an open vector and waits until its handler has run so many times in all.
+    pub(crate) fn handshake(&self, vector: u16, runs: u32) -> Result<(), Failure> {
+        self.trigger_expecting(vector, Signal::Sent)?;
+        Ok(self.machine.wait_for_runs(vector, runs, HANG)?)
+    }
+
+    /// Waits until the handler of each vector has run, then shows by a further handshake, which comes
+    /// behind anything that was still on its way, that it ran exactly once before.
+    pub(crate) fn ran_exactly_once(&self, vectors: impl IntoIterator<Item = u16>) -> Verdict {
+        for vector in vectors {
+            self.machine.wait_for_runs(vector, 1, HANG)?;
+            self.handshake(vector, 2)?;
+            self.settle()?;
+            let what = format_args!("handler runs of vector {vector} after one more signal");
+            equal(what, self.machine.runs(vector), 2)?;
+        }
+        Ok(())
+    }
+
+    /// Shows that no handler of these vectors ran.
+    pub(crate) fn silent(&self, vectors: impl IntoIterator<Item = u16>) -> Verdict {
+        self.settle()?;
+        for vector in vectors {
+            let what = format_args!("handler runs of closed vector {vector}");
+            equal(what, self.machine.runs(vector), 0)?;
+        }
+        Ok(())
+    }
+
+    /// GSIs that the device has from the VM, if the VM has any to give.
+    pub(crate) fn gsis_in_use(&self) -> usize {
+        self.router.as_ref().map_or(0, |router| router.gsis_in_use())
+    }
+
+    /// Whether what the device sends passes the log.
+    pub(crate) fn sends_are_logged(&self) -> bool {
+        self.configuration.delivery != Delivery::Irqfd
+    }
+}
+
+fn host_parts(
+    configuration: Configuration,
+    log: &Arc<MessageLog>,
+) -> Result<Parts, Box<dyn Error>> {
+    let apics = Arc::new(HostApics::new(configuration.cpus)?);
+    let (sink, log) = (apics.clone(), log.clone());
+    let sender = SignalMode::new(move |_vector: VectorIndex, message: MsiMessage| {
+        match message.address >> 20 {
+            0xfee => log.interrupt(message),
+            _ => log.memory_write(),
+        }
+        sink.deliver(message.address, message.data);
+        Ok::<(), Infallible>(())
+    });
+    let device = Arc::new(TestDevice::new(configuration.vectors, sender)?);
+    let bus = bus_with(device.clone())?;
+    Ok(Parts {
+        machine: Box::new(HostMachine::new(apics, bus)),
+        producers: triggers(&device)?,
+        device,
+        router: None,
+    })
+}
+
+fn kvm_parts(configuration: Configuration, log: &Arc<MessageLog>) -> Result<Parts, Box<dyn Error>> {
+    let vm = Vm::new(configuration.apic, configuration.cpus)?;
+    let router = Arc::new(Router::new(vm.vm_fd(), Router::irqchip_entries()));
+    let memory = log.clone();
+    let source = KvmMsi::new(vm.vm_fd(), router.clone())
+        .with_requester(RequesterId::pci(0, DEVICE_NUMBER, 0))
+        .with_translate(Tap(log.clone()))
+        .with_memory_write(move |_requester, _message| memory.memory_write());
+    let device = Arc::new(TestDevice::new(configuration.vectors, source)?);
+    let bus = bus_with(device.clone())?;
+    let producers = match configuration.delivery {
+        Delivery::Irqfd => descriptor_writers(&device)?,
+        Delivery::Signal | Delivery::Host => triggers(&device)?,
+    };
+    let machine = Box::new(vm.start(bus)?);
+    Ok(Parts { machine, device, producers, router: Some(router) })
+}
+
+fn bus_with(device: Arc<dyn PciDevice>) -> Result<Arc<PciBus>, Box<dyn Error>> {
+    let function = PciFunction::new(0, DEVICE_NUMBER, 0)?;
+    Ok(Arc::new(PciBus::new(vec![(function, device)])))
+}

@@ -1,0 +1,55 @@
+//! What is checked. Each scenario is a function of a rig; what it returns is what the report shows.
+
+mod access;
+mod bring_up;
+mod closing;
+mod delivery;
+mod storm;
+
+use super::configuration::Extent;
+use super::rig::Rig;
+use super::verdict::Failure;
+
+/// A scenario: its name, and what does it.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Rig) -> Result<String, Failure>,
+}
+
+const fn scenario(name: &'static str, run: fn(&Rig) -> Result<String, Failure>) -> Scenario {
+    Scenario { name, run }
+}
+
+/// The scenarios of a configuration, in order.
+pub(crate) fn of(extent: Extent) -> &'static [Scenario] {
+    match extent {
+        Extent::Everything => EVERYTHING,
+        Extent::Delivery => DELIVERY,
+    }
+}
+
+const DELIVERY: &[Scenario] = &[
+    scenario("enumerate", bring_up::enumerate),
+    scenario("deliver-every-entry", delivery::every_entry),
+    scenario("function-mask", closing::function_mask),
+    scenario("reset", bring_up::reset),
+];
+
+const EVERYTHING: &[Scenario] = &[
+    scenario("enumerate", bring_up::enumerate),
+    scenario("deliver-every-entry", delivery::every_entry),
+    scenario("handshake", delivery::handshake),
+    scenario("mask-pending-unmask", closing::mask),
+    scenario("function-mask", closing::function_mask),
+    scenario("first-unmask-while-pending", closing::first_unmask_while_pending),
+    scenario("unmask-under-function-mask", closing::unmask_under_function_mask),
+    scenario("poll-pba-masked-for-ever", closing::poll_pba),
+    scenario("disable-enable", closing::disable_enable),
+    scenario("bus-master-off-on", closing::bus_master),
+    scenario("non-doorbell", closing::non_doorbell),
+    scenario("reset", bring_up::reset),
+    scenario("control-as-dword", access::control_as_dword),
+    scenario("odd-accesses", access::odd_accesses),
+    scenario("affinity-under-storm", storm::affinity),
+    scenario("masks-under-storm", storm::masks),
+];
