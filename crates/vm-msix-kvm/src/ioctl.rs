@@ -52,6 +52,8 @@ impl Vm {
         match self.fd.signal_msi(msi) {
             Ok(0) => Ok(Injected::NoTarget),
             Ok(_) => Ok(Injected::Delivered),
+            // KVM's "nobody", -1, where APICs differ in logical mode: ioctl(2) makes an errno of it.
+            Err(source) if source.errno() == libc::EPERM => Ok(Injected::NoTarget),
             Err(source) => Err(KvmError::call("KVM_SIGNAL_MSI", source)),
         }
     }

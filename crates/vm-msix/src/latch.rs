@@ -10,17 +10,18 @@
 //! ```
 //!
 //! Beside it lies the message. It is written only while OPEN is clear and nothing is in flight, and
-//! read only by whoever is in flight: the word is its lock, and no reader ever waits.
+//! read only in flight, or by who writes it: the word is its lock, and no reader ever waits.
 //!
 //! - **signal** looks at OPEN and acts in one read-modify-write. Open: one more in flight, then it
 //!   reads the message, sends it, and counts down. Closed: LATCHED is set.
 //! - **close** clears OPEN. From that step on no signal goes in flight; those that are, are waited for.
 //!   When it returns nothing of this vector is being sent, nor will be.
-//! - **open** writes the message and sets OPEN. If it finds LATCHED, the same step takes it away
-//!   and counts the opener itself as in flight: the opener sends the latched signal, once. A signal
-//!   that comes a moment later sees OPEN and sends for itself.
+//! - **open** writes the message and sets OPEN. If it finds LATCHED, the same step takes it away:
+//!   the opener sends the latched signal, once. A signal that comes a moment later sees OPEN and sends
+//!   for itself.
 //!
 //! Control (open and close) is one thread's at a time, as register writes are; signals are anyone's.
+//! That is why the opener need not count itself in flight: no close can come while it sends.
 //!
 //! # Why it is correct
 //!
@@ -57,7 +58,8 @@ use crate::vector::{VectorCount, VectorIndex};
 const OPEN: u32 = 1 << 31;
 /// A signal waits.
 const LATCHED: u32 = 1 << 30;
-/// A close is parked until the count is zero.
+/// A close is parked until the count is zero. It stays set until the next open, and means nothing
+/// while nobody is in flight.
 const WAITER: u32 = 1 << 29;
 /// Triggers in flight. A process cannot have half a billion threads in one function.
 const IN_FLIGHT: u32 = WAITER - 1;
@@ -141,7 +143,8 @@ impl Latch {
     ) -> Result<Opened, E> {
         self.close(relax);
         self.write_message(message);
-        // Closed and idle, the word is LATCHED or zero, but for WAITER, which has done its work.
+        // Closed and idle, no bit can be set but LATCHED, which the swap takes, and WAITER, which has
+        // done its work.
         // Release: signals that see OPEN see the message.
         // Acquire: sending a latched signal sees what the device stored before it.
         let before = self.word.swap(OPEN, Ordering::AcqRel);

@@ -94,7 +94,8 @@ impl Rig {
         self.machine.reset();
         self.machine.set_wave(0);
         self.driver(0).enable_under_mask();
-        self.program(0, self.wave(), 0, MaskBit::Set)?;
+        // A reset leaves the Mask Bits set.
+        self.program(0, self.wave(), 0, MaskBit::Keep)?;
         self.driver(0).unmask_function();
         self.intact()
     }
@@ -146,11 +147,6 @@ impl Rig {
     /// Lets every CPU handle what it has.
     pub(crate) fn settle(&self) -> Result<(), Failure> {
         (0..self.machine.cpus()).try_for_each(|cpu| Ok(self.machine.settle(cpu)?))
-    }
-
-    /// What signals a vector.
-    pub(crate) fn producer(&self, vector: u16) -> Producer {
-        Arc::clone(&self.producers[usize::from(vector)])
     }
 
     /// Signals a vector.

@@ -17,6 +17,7 @@ pub(crate) enum Width {
 
 impl Width {
     /// All widths, the narrowest first.
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 4] = [Self::Byte, Self::Word, Self::Dword, Self::Qword];
 
     /// The number of bytes.

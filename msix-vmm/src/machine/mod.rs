@@ -24,9 +24,9 @@ mod vectors;
 use std::time::Duration;
 
 pub(crate) use access::{Access, Width};
-pub(crate) use enumeration::{
-    Bar, BarKind, EnumerateRequest, Enumeration, MsixCapability, TableLocation, Window,
-};
+#[cfg(test)]
+pub(crate) use enumeration::{Bar, BarKind, MsixCapability, TableLocation};
+pub(crate) use enumeration::{EnumerateRequest, Enumeration, Window};
 pub(crate) use error::{CpuStop, MachineError};
 pub(crate) use reports::UnexpectedInterrupt;
 pub(crate) use table::{MaskBit, ProgramTable};

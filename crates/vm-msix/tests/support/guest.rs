@@ -8,6 +8,9 @@ pub(crate) const COUNTS: [u16; 7] = [1, 63, 64, 65, 1024, 2047, 2048];
 pub(crate) const PCI_ID: u32 = 0x1042_1af4;
 pub(crate) const NAME: &str = "disk0";
 
+/// No vector.
+pub(crate) const NONE: [u16; 0] = [];
+
 /// Offsets in a table entry.
 pub(crate) const ADDRESS: u64 = 0;
 pub(crate) const UPPER_ADDRESS: u64 = 4;

@@ -9,6 +9,9 @@ use vm_msix::test_utils::{MockBackend, MockError};
 use vm_msix::{IntoBackend, MessageSender, MsiBackend, MsiMessage, MsixConfig, Route};
 use vm_msix::{SignalBackend, SignalMode, VectorCount, VectorIndex};
 
+/// What a sender gives back that fails as it is told.
+pub(crate) type MockErrorOr<T> = Result<T, MockError>;
+
 pub(crate) type AnyBackend = Arc<dyn MsiBackend<Error = MockError>>;
 
 /// Where signal mode sends to: a list.
@@ -97,7 +100,8 @@ impl Host {
         match self {
             Self::Mock(mock) => mock.take_batches(),
             Self::Signal(_, spy) => {
-                let batch = |call| if let Call::SetRoutes(batch) = call { Some(batch) } else { None };
+                let batch =
+                    |call| if let Call::SetRoutes(batch) = call { Some(batch) } else { None };
                 spy.take_calls().into_iter().filter_map(batch).collect()
             }
         }

@@ -22,7 +22,8 @@ pub(super) fn enumerate(rig: &Rig) -> Result<String, Failure> {
     let wanted = [Some(4096), None, Some(pages.next_power_of_two()), None, None, None];
     equal("sizes of the BARs", sizes, wanted)?;
     Ok(format!(
-        "00:{:02x}.0, capability at {:#x}, table at {:#x}, PBA at {:#x}",
+        "{}: 00:{:02x}.0, capability at {:#x}, table at {:#x}, PBA at {:#x}",
+        rig.machine.describe(),
         found.slot,
         found.msix.offset,
         found.table_address(),
@@ -59,7 +60,9 @@ pub(super) fn reset(rig: &Rig) -> Result<String, Failure> {
     rig.start_over()?;
     rig.program(last, 1, 0, MaskBit::Clear)?;
     rig.machine.set_wave(last);
-    rig.ran_once_after_handshake(last)?;
+    rig.handshake(last, 1)?;
+    rig.settle()?;
+    equal("handler runs of a driver that begins again", rig.machine.runs(last), 1)?;
     rig.intact()?;
     Ok(format!("registers, latches and GSIs gone; vector {last} lives again"))
 }

@@ -31,11 +31,6 @@ impl Areas {
         Ok(Self { memory })
     }
 
-    /// The memory itself.
-    pub(super) fn memory(&self) -> &GuestMemoryMmap {
-        &self.memory
-    }
-
     /// Gives the memory to a VM, which must not run once the last clone of `self` is gone.
     pub(super) fn map(&self, vm: &VmFd) -> Result<(), MachineError> {
         for (slot, region) in self.memory.iter().enumerate() {

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
-use vm_memory::GuestMemoryMmap;
 
 use super::areas::Areas;
 use super::layout::{CPU_READY, MAX_CPUS, cpu_area};
@@ -77,11 +76,6 @@ impl Vm {
     /// The VM's descriptor, for routes, irqfds and messages.
     pub(crate) fn vm_fd(&self) -> Arc<VmFd> {
         self.fd.clone()
-    }
-
-    /// The guest's memory.
-    pub(crate) fn memory(&self) -> GuestMemoryMmap {
-        self.areas.memory().clone()
     }
 
     /// Starts the vCPUs on `bus`, and returns when all of them wait for work.

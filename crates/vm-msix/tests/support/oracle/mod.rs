@@ -88,9 +88,11 @@ impl Oracle {
     }
 
     pub(crate) fn unsynced(&self) -> Vec<u16> {
-        (0..).zip(&self.lines).filter(|&(vector, line)| {
-            line.told != Some(self.registers.wish(usize::from(vector)))
-        }).map(|(vector, _)| vector).collect()
+        (0..)
+            .zip(&self.lines)
+            .filter(|&(vector, line)| line.told != Some(self.registers.wish(usize::from(vector))))
+            .map(|(vector, _)| vector)
+            .collect()
     }
 
     pub(crate) fn faults_are_spent(&self) -> bool {

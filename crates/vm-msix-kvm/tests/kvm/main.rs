@@ -1,0 +1,21 @@
+//! The whole backend against a real KVM, without a guest.
+//!
+//! The oracle is the local APIC of a vCPU that never runs: a vector in its IRR was delivered, and the kernel
+//! wrote it there. Nothing is judged by time: what must come is waited for, and that nothing came is
+//! judged after something that KVM orders behind it.
+//!
+//! Tests are named after the clauses of the contract (DESIGN.md) or the facts that they hold.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod addresses;
+mod destination_ids;
+mod ioctl_order;
+mod irqfd_mode;
+mod irqfds_to_memory;
+mod producers;
+mod route_failures;
+mod router;
+mod signal_mode;
+mod translation;
