@@ -1,4 +1,18 @@
-//! Delivery of vm-msix's interrupts through KVM.
+//! Delivers the interrupts of [vm-msix](vm_msix) through KVM.
+//!
+//! Make one [`Router`] per VM and one [`KvmMsi`] per function; hand the latter to
+//! [`MsixConfig::new`](vm_msix::MsixConfig::new).
+//!
+//! - **Signal mode**, for devices inside the VMM: the latch in memory, and `KVM_SIGNAL_MSI` for an open vector. Nothing is
+//!   registered with KVM, so bringing up and masking vectors cost no system call, and there is no limit but memory.
+//! - **irqfd mode**, for a vector from the moment somebody asks for its descriptor
+//!   ([`get_irqfd`](vm_msix::MsixConfig::get_irqfd)) until the last [`Irqfd`] is dropped: the eventfd's counter is the latch,
+//!   and KVM listens to it while the vector is open. Whoever writes the descriptor is masked like anybody else.
+//!
+//! The VM needs an interrupt controller in KVM, whole or split, and Linux 5.11 or newer.
+//!
+//! Messages to addresses that are no doorbell (x86: 0xFEExxxxx) are writes to memory. They go to a [`MemoryWrite`] hook, or
+//! are discarded and counted ([`LostMessages`]).
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!(

@@ -1,4 +1,51 @@
-//! MSI-X for virtual PCI devices.
+//! MSI-X for virtual PCI devices, whatever the hypervisor.
+//!
+//! [`MsixConfig`] is the MSI-X of one PCI function: the guest programs its table and Message Control, the device signals
+//! its vectors, and messages go out through a backend.
+//!
+//! - The *registers* decide: a vector is open, to its message, or closed ([`Route`]). One function decides, after every
+//!   change, for every vector.
+//! - The *backend* ([`MsiBackend`]) acts: it is handed the routes that changed, in one batch, and the signals.
+//! - The *[latch]* keeps what comes while a vector is closed, and shows it as Pending Bit. A signal takes no lock; a
+//!   masking write waits for the signals that are being sent, and then none of that vector is.
+//!
+//! A hypervisor that can send a message by a call needs no backend of its own: hand [`SignalMode`] a closure. For KVM,
+//! vm-msix-kvm has one, with eventfds for producers outside the VMM.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use vm_msix::{MsiMessage, MsixCap, MsixConfig, MsixLayout, SignalMode, VectorIndex};
+//!
+//! # fn send(message: MsiMessage) {}
+//! // Where table and PBA lie, and the capability that says so.
+//! let layout = MsixLayout::propose(4, 2)?;
+//! let capability = MsixCap::of(layout);
+//!
+//! // The function, and how its messages leave it.
+//! let sender = SignalMode::new(|_vector: VectorIndex, message: MsiMessage| {
+//!     send(message);
+//!     Ok::<(), Infallible>(())
+//! });
+//! let msix = MsixConfig::new(4, sender, 0x1041_1af4, "net0")?;
+//!
+//! // The device's end of a vector, for any thread.
+//! let receive_queue = msix.trigger_handle(0)?;
+//! receive_queue.trigger()?;
+//! # Ok::<(), vm_msix::MsixError>(())
+//! ```
+//!
+//! # Guarantees
+//!
+//! The guest is not trusted, nor is a saved state: no access and no state panics, and each has one defined result. The crate
+//! is `no_std` with `alloc`, without unsafe code, I/O and logging. Terms are those of the PCIe Base specification, whose
+//! sections are cited (6.1.4, 7.7.2).
+//!
+//! # Features
+//!
+//! - `std`: what has a descriptor: [`get_irqfd`](MsixConfig), `get_msi_socket`, `AsRawFd`.
+//! - `serde`: [`MsixStateV1`] as a serde type.
+//! - `pci-config`: [`MsixConfig`] as a live capability of vm-pci-config.
+//! - `test-utils`: a backend that records and fails, and a driver as a guest would write it.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

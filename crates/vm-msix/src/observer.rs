@@ -15,7 +15,8 @@ use crate::vector::VectorIndex;
 /// # Threading
 ///
 /// Signals are told by the thread that signals, after the signal is done and outside of anything that
-/// a close waits for. The rest is told by the thread that accesses registers.
+/// a close waits for. The rest is told by the thread that accesses registers, in the midst of that: an observer must not
+/// call back into the function.
 pub trait MsixObserver: Send + Sync {
     /// A signal was sent, latched, collapsed or handed over.
     fn signalled(&self, _vector: VectorIndex, _signal: Signal) {}

@@ -19,3 +19,4 @@ mod route_failures;
 mod router;
 mod signal_mode;
 mod translation;
+mod waiting;

@@ -114,8 +114,7 @@ fn a_refused_route_leaves_its_gsi_as_it_was() {
 #[test]
 fn gsis_are_nobody_elses() {
     let Some(fixture) = Fixture::new() else { return };
-    let own: BTreeSet<_> =
-        Router::irqchip_entries().iter().map(|entry| Gsi(entry.gsi)).collect();
+    let own: BTreeSet<_> = Router::irqchip_entries().iter().map(|entry| Gsi(entry.gsi)).collect();
     let mut taken: BTreeSet<Gsi> = BTreeSet::new();
     while let Ok(gsi) = fixture.router.allocate() {
         assert!(taken.insert(gsi), "{gsi:?} was given twice");
@@ -135,10 +134,8 @@ fn gsis_are_nobody_elses() {
 fn kvm_takes_a_table_with_every_gsi_in_it() {
     let Some(fixture) = Fixture::new() else { return };
     let gsis: Vec<_> = std::iter::from_fn(|| fixture.router.allocate().ok()).collect();
-    let routes: Vec<_> = gsis
-        .iter()
-        .map(|gsi| (*gsi, route(to_apic(0, 0x20 + (gsi.0 % 0xc0) as u8))))
-        .collect();
+    let routes: Vec<_> =
+        gsis.iter().map(|gsi| (*gsi, route(to_apic(0, 0x20 + (gsi.0 % 0xc0) as u8)))).collect();
     assert_eq!(set(&fixture.router, &routes), []);
     for gsi in [gsis[0], gsis[2000], gsis[gsis.len() - 1]] {
         pulse(&fixture, gsi.0);

@@ -36,7 +36,9 @@ fn c02_enabling_tells_exactly_the_unmasked_vectors_in_one_batch() {
         let backend = MockBackend::new(count).unwrap();
         let mut msix = function(count, &backend);
         program_all(&mut msix);
-        (0..count).step_by(3).for_each(|vector| drop(mask(&mut msix, vector)));
+        (0..count).step_by(3).for_each(|vector| {
+            mask(&mut msix, vector);
+        });
         control(&mut msix, ENABLE);
         let unmasked = (0..count).filter(|vector| vector % 3 != 0).map(open).collect::<Vec<_>>();
         match unmasked.is_empty() {
@@ -50,8 +52,12 @@ fn c02_enabling_tells_exactly_the_unmasked_vectors_in_one_batch() {
 fn c02_disabling_function_mask_and_bus_mastering_tell_exactly_the_open_vectors_in_one_batch() {
     type Close = fn(&mut MsixConfig<&MockBackend>);
     let closes: [Close; 4] = [
-        |msix| drop(control(msix, OFF)),
-        |msix| drop(control(msix, ENABLE | FUNCTION_MASK)),
+        |msix| {
+            control(msix, OFF);
+        },
+        |msix| {
+            control(msix, ENABLE | FUNCTION_MASK);
+        },
         |msix| msix.set_bus_master(false),
         |msix| msix.reset(),
     ];

@@ -111,14 +111,37 @@ fn c04_a_masking_write_waits_for_the_triggers_in_flight() {
         waits(&mut msix, &gate, &has_entered, &go_on, close);
         open(&mut msix);
     };
-    closes_by(|msix| drop(mask(msix, 0)), |msix| drop(unmask(msix, 0)));
     closes_by(
-        |msix| drop(control(msix, ENABLE | FUNCTION_MASK)),
-        |msix| drop(control(msix, ENABLE)),
+        |msix| {
+            mask(msix, 0);
+        },
+        |msix| {
+            unmask(msix, 0);
+        },
     );
-    closes_by(|msix| drop(control(msix, OFF)), |msix| drop(control(msix, ENABLE)));
+    closes_by(
+        |msix| {
+            control(msix, ENABLE | FUNCTION_MASK);
+        },
+        |msix| {
+            control(msix, ENABLE);
+        },
+    );
+    closes_by(
+        |msix| {
+            control(msix, OFF);
+        },
+        |msix| {
+            control(msix, ENABLE);
+        },
+    );
     closes_by(|msix| msix.set_bus_master(false), |msix| msix.set_bus_master(true));
-    closes_by(|msix| drop(write_dword(msix, 0, 8, 0x99)), |_| ());
+    closes_by(
+        |msix| {
+            write_dword(msix, 0, 8, 0x99);
+        },
+        |_| (),
+    );
     closes_by(|msix| msix.reset(), bring_up);
     closes_by(|msix| msix.restore(&msix.snapshot()).unwrap(), |_| ());
     closes_by(|msix| msix.destroy(), |_| ());

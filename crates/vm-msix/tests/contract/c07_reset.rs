@@ -37,7 +37,9 @@ fn c07_reset_empties_the_latches_and_nothing_is_delivered_afterwards() {
     on_each_host(65, |msix, host| {
         bring_up(msix);
         control(msix, OFF);
-        [0, 63, 64].map(|vector| msix.trigger(vector).unwrap());
+        for vector in [0, 63, 64] {
+            msix.trigger(vector).unwrap();
+        }
         msix.reset();
         assert_eq!(pba(msix), [0, 0]);
         bring_up(msix);

@@ -148,7 +148,9 @@ fn c11_flush_counts_the_vectors_that_are_not_synced() {
     let backend = MockBackend::new(5).unwrap();
     let mut msix = function(5, &backend);
     program_all(&mut msix);
-    [1, 3, 4].map(|vector| backend.fail_next_open(vector, Failure::Refused));
+    for vector in [1, 3, 4] {
+        backend.fail_next_open(vector, Failure::Refused);
+    }
     control(&mut msix, ENABLE);
     let error = msix.flush().unwrap_err();
     assert_eq!(error.to_string(), "3 vectors are not routed as the registers ask, the first is 1");

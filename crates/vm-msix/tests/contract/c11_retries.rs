@@ -78,9 +78,18 @@ fn c11_a_refused_message_is_tried_again_only_when_its_route_changes() {
 fn c11_a_refused_message_may_be_tried_again_after_its_vector_was_closed() {
     type Cycle = fn(&mut MsixConfig<&MockBackend>);
     let cycles: [Cycle; 4] = [
-        |msix| drop((mask(msix, 1), unmask(msix, 1))),
-        |msix| drop((control(msix, OFF), control(msix, ENABLE))),
-        |msix| drop((control(msix, ENABLE | FUNCTION_MASK), control(msix, ENABLE))),
+        |msix| {
+            mask(msix, 1);
+            unmask(msix, 1);
+        },
+        |msix| {
+            control(msix, OFF);
+            control(msix, ENABLE);
+        },
+        |msix| {
+            control(msix, ENABLE | FUNCTION_MASK);
+            control(msix, ENABLE);
+        },
         |msix| {
             msix.set_bus_master(false);
             msix.set_bus_master(true);
@@ -120,9 +129,15 @@ fn c11_want_of_a_resource_is_tried_again_once_at_each_write_of_message_control()
     type Write = fn(&mut MsixConfig<&MockBackend>);
     // The same value is a write of Message Control too, in each of its forms.
     let writes: [Write; 3] = [
-        |msix| drop(control(msix, ENABLE)),
-        |msix| drop(msix.write_msix_capability(3, &[0x80])),
-        |msix| drop(msix.write_msix_capability(0, &[0x11, 0, 1, 0x80])),
+        |msix| {
+            control(msix, ENABLE);
+        },
+        |msix| {
+            msix.write_msix_capability(3, &[0x80]);
+        },
+        |msix| {
+            msix.write_msix_capability(0, &[0x11, 0, 1, 0x80]);
+        },
     ];
     let backend = MockBackend::new(2).unwrap();
     let mut msix = failed(&backend, Failure::Exhausted);
@@ -176,11 +191,19 @@ fn c11_want_of_a_resource_is_not_tried_again_by_writes_of_the_vector_or_of_bus_m
 fn c11_a_vector_that_could_not_be_closed_is_told_again_until_it_is() {
     type Sync = fn(&mut MsixConfig<&MockBackend>);
     let syncs: [Sync; 5] = [
-        |msix| drop(control(msix, ENABLE)),
-        |msix| drop(control(msix, ENABLE | FUNCTION_MASK)),
+        |msix| {
+            control(msix, ENABLE);
+        },
+        |msix| {
+            control(msix, ENABLE | FUNCTION_MASK);
+        },
         |msix| msix.set_bus_master(true),
-        |msix| drop(write_dword(msix, 1, DATA, 0x99)),
-        |msix| drop(msix.flush()),
+        |msix| {
+            write_dword(msix, 1, DATA, 0x99);
+        },
+        |msix| {
+            let _ = msix.flush();
+        },
     ];
     for sync in syncs {
         let backend = MockBackend::new(2).unwrap();

@@ -26,7 +26,12 @@ fn valid() -> MsixStateV1 {
 
 /// One field broken at a time, and what is said.
 const BROKEN: [(Break, &str); 12] = [
-    (|state| drop(state.vectors.pop()), "it has 2 vectors, this function 3"),
+    (
+        |state| {
+            state.vectors.pop();
+        },
+        "it has 2 vectors, this function 3",
+    ),
     (|state| state.vectors.clear(), "it has 0 vectors, this function 3"),
     (|state| state.vectors.push(state.vectors[0]), "it has 4 vectors, this function 3"),
     (|state| state.vectors.resize(2048, state.vectors[0]), "it has 2048 vectors, this function 3"),

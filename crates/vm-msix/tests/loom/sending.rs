@@ -10,6 +10,10 @@ use vm_msix::latch::Opened;
 use crate::bench::{Bench, FIRST, SECOND, count};
 
 /// A guest changes a vector's message as it must: it masks, rewrites, unmasks.
+///
+/// Kills: signal-without-acquire, open-without-release, open-before-message, message-before-departure,
+/// latch-nothing, latch-in-a-later-step, open-looks-first, open-keeps-latched, open-sends-nothing,
+/// collapse-by-load.
 #[test]
 fn c3_c4_c5_two_triggers_against_mask_rewrite_unmask() {
     loom::model(|| {
@@ -25,6 +29,8 @@ fn c3_c4_c5_two_triggers_against_mask_rewrite_unmask() {
 }
 
 /// A guest that does not mask gets the old message or the new one all the same.
+///
+/// Kills: message-before-close.
 #[test]
 fn c3_c5_two_triggers_against_a_rewrite_without_a_mask() {
     loom::model(|| {
@@ -39,6 +45,8 @@ fn c3_c5_two_triggers_against_a_rewrite_without_a_mask() {
 }
 
 /// Two mask cycles, and somebody who polls the Pending Bit: the signal comes once.
+///
+/// Kills: open-keeps-latched, open-looks-first.
 #[test]
 fn c3_two_mask_cycles_against_a_trigger_and_a_pba_reader() {
     loom::model(|| {
@@ -64,6 +72,8 @@ fn c3_two_mask_cycles_against_a_trigger_and_a_pba_reader() {
 }
 
 /// Nothing is sent after a close that nothing follows; what comes then stays pending.
+///
+/// Kills: close-leaves-open, close-does-not-wait, departure-in-a-later-step, landing-before-send.
 #[test]
 fn c3_c4_two_triggers_against_a_mask() {
     loom::model(|| {

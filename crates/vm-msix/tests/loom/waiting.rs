@@ -12,18 +12,25 @@ use crate::bench::{Bench, FIRST, Futex, SECOND};
 
 /// The send is over when the close returns, whichever step of the close saw the count at zero: its first, or that of
 /// the wait.
+///
+/// Kills: close-without-acquire, wait-without-acquire, landing-without-release.
 #[test]
 fn c4_a_send_is_over_when_the_close_returns() {
     loom::model(|| close_against_a_trigger(Spin));
 }
 
 /// The same for a close that looks a few times before it parks.
+///
+/// Kills: spin-without-acquire, landing-without-release.
 #[test]
 fn c4_a_send_is_over_when_a_spinning_close_returns() {
     loom::model(|| close_against_a_trigger(Futex::new(2)));
 }
 
 /// The last of two to come down wakes the close. loom fails a model in which nobody can go on.
+///
+/// Kills: waiter-not-set, waiter-set-after-the-look, nobody-woken, woken-by-the-last-but-one,
+/// wait-leaves-one.
 #[test]
 fn c4_a_parked_close_is_woken() {
     loom::model(|| {
@@ -41,6 +48,8 @@ fn c4_a_parked_close_is_woken() {
 }
 
 /// Whoever comes down after that wakes nobody: waking is a system call.
+///
+/// Kills: woken-without-waiting, open-keeps-waiter.
 #[test]
 fn c4_nobody_is_woken_who_does_not_wait() {
     loom::model(|| {
@@ -58,6 +67,8 @@ fn c4_nobody_is_woken_who_does_not_wait() {
 }
 
 /// A send that fails is told to its caller and leaves nothing behind.
+///
+/// Kills: close-does-not-wait, nobody-woken.
 #[test]
 fn c3_c4_a_close_waits_for_a_send_that_fails() {
     loom::model(|| {
@@ -82,6 +93,8 @@ fn c3_c4_a_close_waits_for_a_send_that_fails() {
 }
 
 /// A send that panics is over, too, and the close does not wait for ever.
+///
+/// Kills: landing-without-unwinding.
 #[test]
 fn c4_a_close_waits_for_a_send_that_panics() {
     loom::model(|| {

@@ -4,33 +4,14 @@
 //! It shares no decision with the crate: of `vm_msix` it uses the plain numbers of [`Counts`] only.
 
 mod faults;
+mod line;
 mod registers;
 
 use self::faults::Faults;
+use self::line::Line;
 use self::registers::{RegisterFile, span};
 use super::ops::{Answer, Fault, Kind, Message, Op, Seen};
 use vm_msix::Counts;
-
-/// One vector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
-    /// What the host does with a signal.
-    live: Option<Message>,
-    /// What the host was told, `None` if it could not close and nobody knows.
-    told: Option<Option<Message>>,
-    waits: Waits,
-    pending: bool,
-}
-
-/// What must happen before a vector that failed is told to open again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waits {
-    ForNothing,
-    /// The guest wants something else than this.
-    ForAnotherWish(Option<Message>),
-    /// Message Control is written, or the VMM flushes.
-    ForRoom,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Oracle {
@@ -38,11 +19,6 @@ pub(crate) struct Oracle {
     lines: Vec<Line>,
     faults: Faults,
     counts: Counts,
-}
-
-impl Line {
-    const NEW: Self =
-        Self { live: None, told: Some(None), waits: Waits::ForNothing, pending: false };
 }
 
 impl Oracle {
@@ -82,9 +58,24 @@ impl Oracle {
         bytes
     }
 
-    pub(crate) fn read_pba(&self, offset: u64, len: usize) -> Vec<u8> {
+    /// What a read of the table gives: zeros where there is nothing.
+    pub(crate) fn read_table(&mut self, offset: u64, len: usize) -> Vec<u8> {
+        let table = self.registers.table();
+        let span = span(offset, len, table.len());
+        let data = span.map(|span| table[span].to_vec());
+        self.zeros_if_illegal(data, len)
+    }
+
+    /// The same of the PBA.
+    pub(crate) fn read_pba(&mut self, offset: u64, len: usize) -> Vec<u8> {
         let pba = self.pba();
-        span(offset, len, pba.len()).map_or_else(|| vec![0; len], |span| pba[span].to_vec())
+        let data = span(offset, len, pba.len()).map(|span| pba[span].to_vec());
+        self.zeros_if_illegal(data, len)
+    }
+
+    fn zeros_if_illegal(&mut self, data: Option<Vec<u8>>, len: usize) -> Vec<u8> {
+        self.counts.illegal_accesses += u64::from(data.is_none());
+        data.unwrap_or_else(|| vec![0; len])
     }
 
     pub(crate) fn unsynced(&self) -> Vec<u16> {
@@ -278,29 +269,6 @@ impl Oracle {
 
     fn failed(&mut self, vector: usize, kind: Kind) {
         self.counts.routes_failed += 1;
-        let line = &mut self.lines[vector];
-        match kind {
-            Kind::StillOpen => {
-                line.told = None;
-                return;
-            }
-            Kind::Refused => line.waits = Waits::ForAnotherWish(line.told.flatten()),
-            Kind::Exhausted => line.waits = Waits::ForRoom,
-        }
-        line.told = Some(None);
-    }
-}
-
-impl Line {
-    fn is_to_be_told(&mut self, wish: Option<Message>, room: bool) -> bool {
-        let ready = match self.waits {
-            Waits::ForNothing => true,
-            Waits::ForAnotherWish(refused) => wish != refused,
-            Waits::ForRoom => room,
-        };
-        if ready {
-            self.waits = Waits::ForNothing;
-        }
-        ready && self.told != Some(wish)
+        self.lines[vector].fail(kind);
     }
 }

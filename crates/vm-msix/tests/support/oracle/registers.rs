@@ -73,12 +73,6 @@ impl RegisterFile {
         Some((vector, changed))
     }
 
-    /// What a read gives: zeros where there is nothing.
-    pub(crate) fn read_table(&self, offset: u64, len: usize) -> Vec<u8> {
-        span(offset, len, self.table.len())
-            .map_or_else(|| vec![0; len], |span| self.table[span].to_vec())
-    }
-
     pub(crate) fn table(&self) -> &[u8] {
         &self.table
     }

@@ -1,0 +1,211 @@
+//! Triggers against masks, rewrites and changes of mode, on one vector, at full speed (C3, C4, C5).
+//!
+//! The oracle stands where a message leaves the function: a hook that runs while the trigger is in flight. The
+//! control thread tells it what it has programmed: `masked` goes up after a masking write has returned and down before
+//! the next unmasking one, so the hook must never see it up; and the message that it gets must be
+//! the one programmed last, since a rewrite waits for what is in flight.
+
+mod oracle;
+mod producing;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::hint::spin_loop;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+
+use oracle::Oracle;
+use producing::{Gate, with_producers};
+use support::fixture::{Fixture, function};
+use support::lapic::Lapic;
+use support::wait::until;
+use support::{Msix, guest};
+use vm_msix::{Counters, Counts, MsiMessage, MsixObserver};
+use vm_msix_kvm::{RequesterId, Translate};
+
+/// The generation in the upper half of the address and in the data, so that a torn message shows.
+fn memory_message(generation: u64) -> MsiMessage {
+    MsiMessage::new(generation << 32 | 0x10_0000, generation as u32)
+}
+
+/// A function whose vector writes to memory: every message is seen, in both modes.
+fn memory_function(
+    fixture: &Fixture,
+    oracle: &Arc<Oracle>,
+) -> (Msix<Arc<Counters>>, Arc<Counters>) {
+    let hook = {
+        let oracle = Arc::clone(oracle);
+        move |_: RequesterId, message: MsiMessage| {
+            oracle.leaves(message, message.address >> 32);
+            if message.address >> 32 != u64::from(message.data) {
+                oracle.faults.push(format!("{message:x?} is torn"));
+            }
+            oracle.carry();
+        }
+    };
+    let counters = Arc::new(Counters::default());
+    let msix = function(1, fixture.delivery().with_memory_write(hook));
+    let mut msix = msix.with_observer(Arc::clone(&counters));
+    guest(&mut msix).bring_up(&[memory_message(0)]);
+    (msix, counters)
+}
+
+/// Masks, rewrites and unmasks while producers run; between rounds it now and then lets everything come to rest and
+/// looks for what is missing.
+fn storm(oracle: &Oracle, gate: &Gate, rounds: u64, lock: impl Fn() -> Locked) {
+    for round in 1..=rounds {
+        oracle.mask(&mut lock());
+        if round % 2 == 0 {
+            oracle.program(&mut lock(), round, memory_message(round));
+        }
+        for _ in 0..round % 64 {
+            spin_loop();
+        }
+        oracle.unmask(&mut lock());
+        if round % 64 == 0 {
+            gate.more_come();
+            gate.rest();
+            // A change of mode may be about to deliver it.
+            until("every signal to arrive", || oracle.all_arrived());
+            assert!(!guest(&mut lock()).is_pending(0));
+            gate.go_on();
+        }
+        oracle.expect_no_fault();
+    }
+}
+
+type Locked = MutexGuard<'static, Msix<Arc<Counters>>>;
+
+/// Configuration space's lock, as a VMM has one.
+fn shared(msix: Msix<Arc<Counters>>) -> &'static Mutex<Msix<Arc<Counters>>> {
+    Box::leak(Box::new(Mutex::new(msix)))
+}
+
+#[test]
+fn c3_c4_c5_in_signal_mode_every_signal_is_accounted_for() {
+    let Some(fixture) = Fixture::new() else { return };
+    let (oracle, gate) = (Arc::new(Oracle::default()), Gate::default());
+    let (msix, counters) = memory_function(&fixture, &oracle);
+    let trigger = msix.trigger_handle(0).unwrap();
+    let msix = shared(msix);
+    thread::scope(|scope| {
+        with_producers(scope, &trigger, &oracle, &gate, || {
+            storm(&oracle, &gate, 6000, || msix.lock().unwrap());
+        });
+    });
+    let Counts { sent, latched, collapsed, delivered, handed_over, failed, retracted, .. } =
+        counters.counts();
+    let triggers = gate.triggers.load(Ordering::Relaxed);
+    assert_eq!(sent + latched + collapsed, triggers);
+    assert_eq!(latched, delivered);
+    assert_eq!(sent + delivered, oracle.messages.load(Ordering::Relaxed));
+    assert_eq!((handed_over, failed, retracted), (0, 0, 0));
+    assert!(latched > 0 && sent > 0, "the storm met both: {latched} {sent}");
+}
+
+#[test]
+fn c3_c4_c5_hold_while_the_vector_goes_on_and_off_its_descriptor() {
+    let Some(fixture) = Fixture::new() else { return };
+    let (oracle, gate) = (Arc::new(Oracle::default()), Gate::default());
+    let (msix, counters) = memory_function(&fixture, &oracle);
+    let trigger = msix.trigger_handle(0).unwrap();
+    let msix = shared(msix);
+    thread::scope(|scope| {
+        scope.spawn(|| change_modes(&gate, msix));
+        with_producers(scope, &trigger, &oracle, &gate, || {
+            storm(&oracle, &gate, 3000, || msix.lock().unwrap());
+        });
+    });
+    let counts = counters.counts();
+    let triggers = gate.triggers.load(Ordering::Relaxed);
+    assert_eq!(counts.sent + counts.latched + counts.collapsed + counts.handed_over, triggers);
+    assert_eq!(counts.failed, 0);
+    assert!(counts.handed_over > 0, "the storm met irqfd mode");
+    assert!(oracle.messages.load(Ordering::Relaxed) <= triggers);
+    assert_eq!(fixture.router.gsis_in_use(), 0);
+}
+
+/// Takes the vector onto its descriptor and off again, until the storm is over.
+fn change_modes<O: MsixObserver>(gate: &Gate, msix: &Mutex<Msix<O>>) {
+    while !gate.done.load(Ordering::Acquire) {
+        let guard = msix.lock().unwrap().get_irqfd(0).unwrap();
+        thread::yield_now();
+        drop(guard);
+        thread::yield_now();
+    }
+}
+
+const VECTOR: u8 = 0x41;
+
+/// Sees the messages of signal mode: a translation happens in flight.
+struct Tap(Arc<Oracle>);
+
+impl Translate for Tap {
+    fn translate(&self, _requester: RequesterId, message: MsiMessage) -> Option<MsiMessage> {
+        self.0.leaves(message, u64::from(message.data >> 16));
+        Some(message)
+    }
+}
+
+/// Interrupts, with the APIC as the oracle: nothing while masked, what was latched once, in both modes.
+#[test]
+fn c3_c4_c13_interrupts_hold_while_the_vector_goes_on_and_off_its_descriptor() {
+    let Some(fixture) = Fixture::new() else { return };
+    let (oracle, gate) = (Arc::new(Oracle::default()), Gate::default());
+    // The upper half of the data is not the interrupt's.
+    let message = |generation: u64| {
+        MsiMessage::new(0xfee0_0000, (generation as u32) << 16 | u32::from(VECTOR))
+    };
+    let counters = Arc::new(Counters::default());
+    let msix = function(1, fixture.delivery().with_translate(Tap(Arc::clone(&oracle))));
+    let mut msix = msix.with_observer(Arc::clone(&counters));
+    guest(&mut msix).bring_up(&[message(0)]);
+    let trigger = msix.trigger_handle(0).unwrap();
+    let (msix, apic) = (shared(msix), fixture.apic());
+    let lock = || msix.lock().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| change_modes(&gate, msix));
+        with_producers(scope, &trigger, &oracle, &gate, || {
+            for round in 1..=400 {
+                interrupt_round(&oracle, &gate, apic, round, message(round), lock);
+            }
+        });
+    });
+    apic.clear();
+    trigger.trigger().unwrap();
+    until("the last interrupt", || apic.has(VECTOR));
+    assert_eq!(counters.counts().failed, 0);
+}
+
+/// Closed: nothing comes, and it shows as pending. Opened with nobody to trigger: it comes, once. Open: more comes.
+fn interrupt_round(
+    oracle: &Oracle,
+    gate: &Gate,
+    apic: &Lapic,
+    generation: u64,
+    message: MsiMessage,
+    lock: impl Fn() -> Locked,
+) {
+    oracle.mask(&mut lock());
+    apic.clear();
+    oracle.program(&mut lock(), generation, message);
+    gate.more_come();
+    apic.expect_nothing();
+    gate.rest();
+    assert!(guest(&mut lock()).is_pending(0));
+
+    // Nobody triggers now: what comes was latched, and it comes once.
+    oracle.unmask(&mut lock());
+    until("what was latched", || apic.has(VECTOR));
+    apic.clear();
+    oracle.mask(&mut lock());
+    apic.expect_nothing();
+    assert!(!guest(&mut lock()).is_pending(0));
+    oracle.unmask(&mut lock());
+
+    gate.go_on();
+    gate.more_come();
+    until("what comes while open", || apic.has(VECTOR));
+    oracle.expect_no_fault();
+}
