@@ -12,8 +12,7 @@ use crate::bench::{Bench, FIRST, SECOND, count};
 /// A guest changes a vector's message as it must: it masks, rewrites, unmasks.
 ///
 /// Kills: signal-without-acquire, open-without-release, open-before-message, message-before-departure,
-/// latch-nothing, latch-in-a-later-step, open-looks-first, open-keeps-latched, open-sends-nothing,
-/// collapse-by-load.
+/// latch-nothing, latch-in-a-later-step, open-looks-first, open-keeps-latched, open-sends-nothing.
 #[test]
 fn c3_c4_c5_two_triggers_against_mask_rewrite_unmask() {
     loom::model(|| {
