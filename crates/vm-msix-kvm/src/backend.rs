@@ -60,6 +60,15 @@ struct Control {
     late: BTreeMap<VectorIndex, RouteEvent<KvmError>>,
 }
 
+/// What the end of irqfd mode leaves to do.
+#[derive(Default)]
+struct Demoted {
+    /// To be given back.
+    gsi: Option<Gsi>,
+    /// What went wrong, or was delivered.
+    event: Option<RouteEvent<KvmError>>,
+}
+
 /// Told what happened to a vector's route.
 type Report<'a> = &'a mut dyn FnMut(VectorIndex, RouteEvent<KvmError>);
 
@@ -108,10 +117,19 @@ impl KvmBackend {
             return;
         };
         irqfd.holders -= 1;
-        if irqfd.holders == 0
-            && let Some(event) = self.demote(&mut control, vector)
-        {
-            control.late.insert(vector, event);
+        if irqfd.holders > 0 {
+            return;
+        }
+        let Demoted { gsi, event } = self.demote(&mut control, vector);
+        control.late.extend(event.map(|event| (vector, event)));
+        // Not under the lock: a vCPU that masks must not wait for a commit of the routing table.
+        drop(control);
+        self.give_back(gsi);
+    }
+
+    fn give_back(&self, gsi: Option<Gsi>) {
+        if let Some(gsi) = gsi {
+            self.shared.routes.release(&[gsi]);
         }
     }
 
@@ -254,26 +272,26 @@ impl KvmBackend {
         if let Some(irqfd) = control.irqfds.get_mut(&vector) {
             irqfd.route = route;
         }
-        if let Some(event) = self.demote(control, vector) {
-            control.late.insert(vector, event);
-        }
+        let Demoted { gsi, event } = self.demote(control, vector);
+        control.late.extend(event.map(|event| (vector, event)));
+        self.give_back(gsi);
     }
 
-    /// Puts a vector back into signal mode, with the route that it has. Tells if that went wrong.
-    fn demote(&self, control: &mut Control, vector: VectorIndex) -> Option<RouteEvent<KvmError>> {
-        let irqfd = control.irqfds.get_mut(&vector)?;
+    /// Puts a vector back into signal mode, with the route that it has.
+    fn demote(&self, control: &mut Control, vector: VectorIndex) -> Demoted {
+        let Some(irqfd) = control.irqfds.get_mut(&vector) else {
+            return Demoted::default();
+        };
         if let Err(error) = irqfd.retire(vector, self.path()) {
-            return Some(RouteEvent::StillOpen(error));
+            return Demoted { gsi: None, event: Some(RouteEvent::StillOpen(error)) };
         }
-        let mut irqfd = control.irqfds.remove(&vector)?;
-        if let Some(gsi) = irqfd.take_gsi() {
-            self.shared.routes.release(&[gsi]);
-        }
+        let (gsi, route) = (irqfd.take_gsi(), irqfd.route);
+        control.irqfds.remove(&vector);
         let mut event = None;
-        if let Route::Open(_) = irqfd.route {
-            self.set_signal_route(vector, irqfd.route, &mut |_, outcome| event = Some(outcome));
+        if let Route::Open(_) = route {
+            self.set_signal_route(vector, route, &mut |_, outcome| event = Some(outcome));
         }
-        event
+        Demoted { gsi, event }
     }
 }
 

@@ -277,8 +277,8 @@ impl<R: Relax> Latches<R> {
 
     /// 64 Pending Bits: those of the vectors from `64 * qword`, lowest bit first.
     pub fn pending(&self, qword: usize) -> u64 {
-        self.vectors.in_qword(qword).rev().fold(0, |bits, vector| {
-            bits << 1 | u64::from(self.get(vector).is_some_and(Latch::is_latched))
-        })
+        let latches = self.latches.get(qword.saturating_mul(64)..).unwrap_or_default();
+        let bits = latches.iter().take(64).map(|latch| u64::from(latch.is_latched()));
+        bits.rev().fold(0, |qword, bit| qword << 1 | bit)
     }
 }

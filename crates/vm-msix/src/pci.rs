@@ -8,7 +8,8 @@ use vm_pci_config::{
 
 use crate::backend::MsiBackend;
 use crate::capability::MsixCap;
-use crate::config::{MsixConfig, MsixStatus};
+use crate::config::MsixConfig;
+use crate::guest_access::MsixStatus;
 use crate::observer::MsixObserver;
 use crate::spec;
 

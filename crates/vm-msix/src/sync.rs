@@ -81,6 +81,7 @@ impl AppliedRoutes {
             RouteEvent::Delivered => return,
             RouteEvent::StillOpen(_) => {
                 *applied = None;
+                self.held.remove(&vector);
                 return;
             }
             RouteEvent::Refused(_) => Hold::Refused(applied.unwrap_or(Route::Closed)),

@@ -17,8 +17,11 @@ struct Subject {
     vectors: u16,
 }
 
+/// Brings a function to a state.
+type Prepare = fn(&mut Subject);
+
 /// States from which a guest starts its abuse.
-const STATES: [(&str, fn(&mut Subject)); 9] = [
+const STATES: [(&str, Prepare); 9] = [
     ("reset", |_| ()),
     ("enabled", |subject| subject.control(0x80)),
     ("function masked", |subject| {
@@ -70,7 +73,7 @@ const STATES: [(&str, fn(&mut Subject)); 9] = [
 ];
 
 impl Subject {
-    fn new(vectors: u16, state: fn(&mut Subject)) -> Self {
+    fn new(vectors: u16, state: Prepare) -> Self {
         let rig = Rig::new(Host::mock(vectors));
         let mut subject = Self { rig, oracle: Oracle::new(vectors), vectors };
         state(&mut subject);

@@ -1,5 +1,8 @@
 //! irqfd mode: into it and out of it, and what the vector keeps on the way (C3, C6, C13).
 
+use std::sync::mpsc;
+use std::thread;
+
 use vm_msix::Signal;
 
 use crate::support::fixture::Fixture;
@@ -138,6 +141,36 @@ fn a_signal_in_the_eventfd_is_delivered_before_the_guard_is_gone() {
         assert_eq!(fixture.apic().requested(), [0x41]);
         fixture.apic().clear();
     }
+}
+
+/// The trigger may meet any moment of the way back to signal mode; the delay sweeps over them.
+#[test]
+fn c3_a_trigger_while_the_last_guard_goes_is_not_lost() {
+    let Some(fixture) = Fixture::new() else { return };
+    let mut msix = fixture.function(1);
+    guest(&mut msix).bring_up(&[to_apic(0, 0x41)]);
+    let (start, started) = mpsc::channel();
+    let (end, ended) = mpsc::channel();
+    let trigger = msix.trigger_handle(0).unwrap();
+    let producer = thread::spawn(move || {
+        for spins in started {
+            (0..spins).for_each(|_| std::hint::spin_loop());
+            trigger.trigger().unwrap();
+            end.send(()).unwrap();
+        }
+    });
+    for round in 0..2000 {
+        let guard = msix.get_irqfd(0).unwrap();
+        start.send(round % 1000).unwrap();
+        drop(guard);
+        ended.recv().unwrap();
+        // Sent by whoever came first: both have happened.
+        assert_eq!(fixture.apic().requested(), [0x41], "round {round}");
+        fixture.apic().clear();
+    }
+    drop(start);
+    producer.join().unwrap();
+    expect_no_more(&fixture, &mut msix);
 }
 
 /// Assigning injects by a work item; masking at once must neither lose nor repeat what that one carries.

@@ -1,12 +1,12 @@
 //! The translate hook: when it is asked, by whom, and what a changed mind does.
 
-use vm_msix::Signal;
-use vm_msix_kvm::{LostMessages, RequesterId};
+use vm_msix::{MsiBackend, MsiMessage, Route, Signal};
+use vm_msix_kvm::{KvmError, LostMessages, RequesterId};
 
 use crate::support::fixture::{Fixture, function};
 use crate::support::taps::{Memory, Remapper, Rule};
 use crate::support::wait::until;
-use crate::support::{guest, to_apic, to_memory, unsynced};
+use crate::support::{guest, index, to_apic, to_memory, unsynced};
 
 const REQUESTER: RequesterId = RequesterId::pci(1, 31, 7);
 
@@ -124,7 +124,7 @@ fn c11_a_translation_that_cannot_be_routed_closes_the_vector_and_is_told() {
     guest(&mut msix).bring_up(&[to_apic(0, 0x41)]);
     let _guard = msix.get_irqfd(0).unwrap();
 
-    remapper.set(Rule::Become(vm_msix::MsiMessage::new(0x0000_0001_fee0_0000, 0x41)));
+    remapper.set(Rule::Become(MsiMessage::new(0x0000_0001_fee0_0000, 0x41)));
     msix.backend().invalidate_translations();
     assert!(msix.flush().is_err());
     assert_eq!(unsynced(&msix), [0]);
@@ -137,4 +137,33 @@ fn c11_a_translation_that_cannot_be_routed_closes_the_vector_and_is_told() {
     guest(&mut msix).change_affinity(0, to_apic(1, 0x43));
     until("the interrupt that waited", || fixture.cpus[1].has(0x43));
     assert!(msix.flush().is_ok());
+}
+
+#[test]
+fn c11_late_news_of_a_route_that_was_replaced_is_dropped() {
+    let Some(fixture) = Fixture::with_32_bit_ids() else { return };
+    let remapper = Remapper::default();
+    let mut msix = function(1, fixture.delivery().with_translate(remapper.clone()));
+    guest(&mut msix).bring_up(&[to_apic(0, 0x41)]);
+    let _guard = msix.get_irqfd(0).unwrap();
+    let backend = msix.backend();
+    let late = || {
+        let mut events = Vec::new();
+        backend.late_events(&mut |vector, event| events.push((vector.get(), event.into_error())));
+        events
+    };
+
+    let unroutable = MsiMessage::new(0x0000_0001_fee0_0000, 0x41);
+    remapper.set(Rule::Become(unroutable));
+    backend.invalidate_translations();
+    assert!(matches!(late()[..], [(0, Some(KvmError::Message { .. }))]));
+    assert!(late().is_empty());
+
+    remapper.set(Rule::Pass);
+    let set = |route| backend.set_routes(&[(index(0), route)], &mut |_, _| panic!("no news"));
+    set(Route::Open(to_apic(0, 0x42)));
+    remapper.set(Rule::Become(unroutable));
+    backend.invalidate_translations();
+    set(Route::Closed);
+    assert!(late().is_empty());
 }

@@ -10,6 +10,7 @@ use vm_msix::{MsiMessage, Signal};
 use vm_msix_kvm::RequesterId;
 
 use crate::support::fixture::{Fixture, function};
+use crate::support::tables::{Asked, Watched};
 use crate::support::wait::until;
 use crate::support::{Msix, guest, to_apic, to_memory};
 
@@ -195,4 +196,38 @@ fn triggers_do_not_wait_for_a_close() {
     memory.end.send(()).unwrap();
     closer.join().unwrap();
     assert_eq!(stuck.join().unwrap(), Signal::Sent);
+}
+
+/// Giving a GSI back is a commit of the routing table, which waits for a grace period: no vCPU waits with it.
+#[test]
+fn c4_a_close_and_a_pba_read_wait_for_no_routing_ioctl_of_a_guards_end() {
+    let Some(fixture) = Fixture::new() else { return };
+    let table = Arc::new(Watched::new(fixture.router.clone()));
+    let (tell, begun) = mpsc::channel();
+    let (end, ended) = mpsc::channel();
+    let ended = Mutex::new(ended);
+    table.inspect(move |asked| {
+        if matches!(asked, Asked::Release(_)) {
+            tell.send(()).unwrap();
+            ended.lock().unwrap().recv().unwrap();
+        }
+    });
+    let mut msix = function(2, fixture.delivery_with(table));
+    guest(&mut msix).bring_up(&[to_apic(0, 0x41), to_apic(0, 0x42)]);
+    let guard = msix.get_irqfd(0).unwrap();
+    let dropper = thread::spawn(move || drop(guard));
+    begun.recv().unwrap();
+
+    let vcpu = thread::spawn(move || {
+        guest(&mut msix).mask(0);
+        guest(&mut msix).mask(1);
+        guest(&mut msix).is_pending(0);
+        msix
+    });
+    until("the vCPU", || vcpu.is_finished());
+    end.send(()).unwrap();
+    dropper.join().unwrap();
+    let msix = vcpu.join().unwrap();
+    assert_eq!(msix.trigger(0).unwrap(), Signal::Latched);
+    assert_eq!(fixture.router.gsis_in_use(), 0);
 }

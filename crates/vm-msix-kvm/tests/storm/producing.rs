@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use vm_msix::{MsixObserver, Trigger};
 use vm_msix_kvm::KvmBackend;
@@ -26,7 +27,8 @@ impl Gate {
             if self.closed.load(Ordering::Acquire) {
                 self.resting.fetch_add(1, Ordering::Release);
                 while self.closed.load(Ordering::Acquire) {
-                    thread::yield_now();
+                    // Asleep: KVM's work items need the CPU.
+                    thread::sleep(Duration::from_micros(50));
                 }
                 self.resting.fetch_sub(1, Ordering::Release);
             }

@@ -9,7 +9,7 @@ use crate::support::host::Wire;
 use vm_msix::{Counters, MsiMessage, Signal};
 
 /// Signals of each producer.
-const SIGNALS: usize = 3000;
+const SIGNALS: usize = 1000;
 
 #[test]
 fn c03_every_signal_is_sent_latched_or_collapsed_and_the_sums_agree() {

@@ -31,7 +31,7 @@ fn c05_address_and_data_come_from_the_same_programming_while_producers_run() {
     thread::scope(|scope| {
         let producers = triggers.map(|trigger| {
             scope.spawn(move || {
-                for _ in 0..3000 {
+                for _ in 0..1000 {
                     trigger.trigger().unwrap();
                 }
             })
@@ -55,7 +55,7 @@ fn c05_a_qword_address_takes_effect_as_one_write_while_producers_run() {
     let trigger = msix.trigger_handle(0).unwrap();
     thread::scope(|scope| {
         let producer = scope.spawn(move || {
-            for _ in 0..3000 {
+            for _ in 0..1000 {
                 trigger.trigger().unwrap();
             }
         });

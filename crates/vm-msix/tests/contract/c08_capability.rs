@@ -19,9 +19,12 @@ fn bits(msix: &Watched) -> (bool, bool) {
     (msix.enabled(), msix.masked())
 }
 
+/// The bytes that put this byte into byte 3 of the capability.
+type Form = fn(u8) -> Vec<u8>;
+
 /// Bytes to write at an offset, and what byte 3 of the capability gets of them.
 #[rustfmt::skip]
-const FORMS: [(u64, fn(u8) -> Vec<u8>); 7] = [
+const FORMS: [(u64, Form); 7] = [
     (3, |high| vec![high]),                         // the byte
     (2, |high| vec![0x3f, high]),                   // the word: Message Control
     (0, |high| vec![0x11, 0x00, 0x3f, high]),       // the DWORD: Windows

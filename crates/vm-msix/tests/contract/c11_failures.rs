@@ -109,10 +109,11 @@ fn c11_the_errors_go_to_the_observer() {
         );
         backend.fail_next_close(0);
         mask(&mut msix, 0);
-        assert_eq!(
-            msix.observer().take(),
-            [Event::RouteChanged(0, Route::Closed), Event::RouteFailed(0, told_to_fail())]
-        );
+        let events = msix.observer().take();
+        let told = events.iter().position(|event| *event == Event::RouteChanged(0, Route::Closed));
+        let failed =
+            events.iter().position(|event| *event == Event::RouteFailed(0, told_to_fail()));
+        assert!(told.is_some() && told < failed, "{events:?}");
         backend.fail_next_sends(1);
         unmask(&mut msix, 0);
         msix.observer().take();
@@ -173,7 +174,7 @@ fn c11_a_vector_that_could_not_be_closed_is_listed_until_it_is() {
 
 #[test]
 fn c11_a_late_failure_is_heard_by_the_next_sync() {
-    for failure in ALL {
+    for failure in CLOSING {
         let backend = MockBackend::new(3).unwrap();
         let mut msix = function(3, &backend).with_observer(Events::default());
         bring_up(&mut msix);

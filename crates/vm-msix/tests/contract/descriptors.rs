@@ -21,7 +21,7 @@ impl Sockets {
         Self {
             mock: MockBackend::new(vectors).unwrap(),
             socket: UnixDatagram::unbound().unwrap(),
-            lent: Mutex::new(vec![Weak::new(); usize::from(vectors) - 1]),
+            lent: Mutex::new((1..vectors).map(|_| Weak::new()).collect()),
         }
     }
 }

@@ -70,9 +70,8 @@ fn pointers_forward_every_method_of_a_backend() {
     let spy = Arc::new(Spy::new(MockBackend::new(2).unwrap()));
     use_all(&*spy, &spy);
     use_all(Arc::clone(&spy), &spy);
-    use_all(Box::new(Arc::clone(&spy)), &spy);
+    use_all(Box::new(&*spy), &spy);
     use_all(Arc::clone(&spy) as AnyBackend, &spy);
-    use_all(&&*spy, &spy);
 }
 
 #[derive(Debug)]

@@ -9,42 +9,42 @@ pub(super) struct Line {
     pub(super) live: Option<Message>,
     /// What the host was told, `None` if it could not close and nobody knows.
     pub(super) told: Option<Option<Message>>,
-    waits: Waits,
+    waits_for: Cause,
     pub(super) pending: bool,
 }
 
 /// What must happen before a vector that failed is told to open again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waits {
-    ForNothing,
+pub(super) enum Cause {
+    Nothing,
     /// The guest wants something else than this.
-    ForAnotherWish(Option<Message>),
+    AnotherWish(Option<Message>),
     /// Message Control is written, or the VMM flushes.
-    ForRoom,
+    Room,
 }
 
 impl Line {
     pub(super) const NEW: Self =
-        Self { live: None, told: Some(None), waits: Waits::ForNothing, pending: false };
+        Self { live: None, told: Some(None), waits_for: Cause::Nothing, pending: false };
 
     pub(super) fn is_to_be_told(&mut self, wish: Option<Message>, room: bool) -> bool {
-        let ready = match self.waits {
-            Waits::ForNothing => true,
-            Waits::ForAnotherWish(refused) => wish != refused,
-            Waits::ForRoom => room,
+        let ready = match self.waits_for {
+            Cause::Nothing => true,
+            Cause::AnotherWish(refused) => wish != refused,
+            Cause::Room => room,
         };
         if ready {
-            self.waits = Waits::ForNothing;
+            self.waits_for = Cause::Nothing;
         }
         ready && self.told != Some(wish)
     }
 
     /// What it was told last has failed.
     pub(super) fn fail(&mut self, kind: Kind) {
-        (self.waits, self.told) = match kind {
-            Kind::StillOpen => (Waits::ForNothing, None),
-            Kind::Refused => (Waits::ForAnotherWish(self.told.flatten()), Some(None)),
-            Kind::Exhausted => (Waits::ForRoom, Some(None)),
+        (self.waits_for, self.told) = match kind {
+            Kind::StillOpen => (Cause::Nothing, None),
+            Kind::Refused => (Cause::AnotherWish(self.told.flatten()), Some(None)),
+            Kind::Exhausted => (Cause::Room, Some(None)),
         };
     }
 }
