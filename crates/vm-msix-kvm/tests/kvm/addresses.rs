@@ -107,3 +107,14 @@ fn expect_no_target(fixture: &Fixture, what: &str, message: MsiMessage) {
     assert_eq!(lost, LostMessages { no_target: 1, ..Default::default() }, "{what}");
     fixture.apic().expect_nothing();
 }
+
+#[test]
+fn each_function_counts_its_own_losses() {
+    let Some(fixture) = Fixture::new() else { return };
+    let delivery = fixture.delivery();
+    let (mut first, second) = (function(1, delivery.clone()), function(1, delivery));
+    guest(&mut first).bring_up(&[to_memory(7)]);
+    first.trigger(0).unwrap();
+    assert_eq!(first.backend().lost_messages().discarded, 1);
+    assert_eq!(second.backend().lost_messages().discarded, 0);
+}

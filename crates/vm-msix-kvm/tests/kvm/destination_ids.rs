@@ -51,6 +51,16 @@ fn c11_a_refused_address_closes_its_own_vector_only_in_signal_mode() {
 }
 
 #[test]
+fn each_of_address_bits_39_32_is_refused_and_no_other() {
+    let Some(fixture) = Fixture::with_32_bit_ids() else { return };
+    for bit in 32..64 {
+        let mut msix = fixture.function(1);
+        guest(&mut msix).bring_up(&[MsiMessage::new(0xfee0_0000 | 1 << bit, 0x41)]);
+        assert_eq!(unsynced(&msix).len(), usize::from(bit < 40), "bit {bit}");
+    }
+}
+
+#[test]
 fn c11_a_refused_address_closes_its_own_vector_only_in_irqfd_mode() {
     let Some(fixture) = Fixture::with_32_bit_ids() else { return };
     let mut msix = fixture.function(3);
