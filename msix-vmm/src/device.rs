@@ -89,7 +89,9 @@ impl<B: MsiBackend + 'static> PciDevice for TestDevice<B> {
     }
 
     fn config_write(&self, offset: u16, data: &[u8]) {
-        let outcome = lock(&self.space).write(offset, data);
+        // Held until MSI-X has been told, so that two CPUs tell it in the order in which they wrote.
+        let mut space = lock(&self.space);
+        let outcome = space.write(offset, data);
         if let Some(allowed) = outcome.command.and_then(|change| change.bus_master()) {
             self.msix().set_bus_master(allowed);
         }

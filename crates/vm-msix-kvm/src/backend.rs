@@ -1,16 +1,18 @@
-//! The backend: signal mode for every vector, irqfd mode for those whose descriptor somebody asked for.
+//! The backend: signal mode for every vector, and an eventfd for those whose descriptor somebody asked for.
 //!
 //! # Signal mode
 //!
-//! The core's latch, and `KVM_SIGNAL_MSI` as the send. Nothing is registered with KVM.
+//! The core's [`SignalBackend`] with `KVM_SIGNAL_MSI` as its send. Nothing is registered with KVM.
 //!
 //! # irqfd mode
 //!
-//! The vector's eventfd is its latch, so that producers elsewhere obey the mask: closed, KVM does not know
-//! the eventfd and its counter keeps the signal; open, KVM takes it. The core's latch stays in front of it,
-//! open towards the eventfd: a trigger of this process goes in flight, writes the eventfd, and
-//! counts down. That makes the change of mode one more use of the same state machine: close, let what is
-//! in flight land, lead the latch elsewhere, open; what was latched meanwhile goes to the new place, once.
+//! A vector with a descriptor has two latches: the one in memory for triggers of this process, which go on as
+//! before, and the eventfd's counter for whoever writes it. Closed, KVM does not know the eventfd, and the counter
+//! keeps what comes. When the vector opens, what is in the counter is moved to the latch in memory, so that the
+//! two collapse to one signal; KVM is told of the eventfd; the latch opens, and sends.
+//!
+//! Triggers do not go through the eventfd: its flags belong to everybody who has the descriptor, and somebody
+//! who makes it blocking and fills its counter would hold the thread that triggers.
 //!
 //! # The order of ioctls
 //!
@@ -19,24 +21,24 @@
 //! # Locks
 //!
 //! `control` serialises everything but triggers, and is held over ioctls; under it comes the route table's
-//! own lock. A trigger takes neither.
+//! own lock. A trigger takes neither, and nobody is told anything while they are held.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vm_msix::latch::Opened;
 use vm_msix::{
-    IrqfdBackend, MsiBackend, MsiMessage, Route, RouteEvent, Signal, VectorCount, VectorIndex,
+    IntoBackend, IrqfdBackend, MsiBackend, Route, RouteEvent, Signal, SignalBackend, SignalMode,
+    VectorCount, VectorIndex,
 };
 
 use crate::delivery::{Delivery, LostMessages, Target};
 use crate::error::KvmError;
 use crate::eventfd::{Notifier, sample};
+use crate::futex::Futex;
 use crate::guard::Irqfd;
-use crate::irqfd::IrqfdVector;
+use crate::irqfd::{Aim, IrqfdVector};
 use crate::route_table::{Gsi, MsiRoute, RouteTable};
-use crate::trigger_path::TriggerPath;
 
 /// Delivers a function's vectors through KVM. Made from a [`KvmMsi`](crate::KvmMsi); clones are the same
 /// backend.
@@ -46,8 +48,8 @@ pub struct KvmBackend {
 }
 
 struct Shared {
-    path: TriggerPath,
-    routes: Arc<dyn RouteTable>,
+    signals: SignalBackend<Delivery, Futex>,
+    table: Arc<dyn RouteTable>,
     control: Mutex<Control>,
 }
 
@@ -56,58 +58,48 @@ struct Shared {
 struct Control {
     /// The vectors in irqfd mode.
     irqfds: BTreeMap<VectorIndex, IrqfdVector>,
-    /// What failed while nobody was there to be told.
+    /// What happened while nobody was there to be told.
     late: BTreeMap<VectorIndex, RouteEvent<KvmError>>,
 }
 
-/// What the end of irqfd mode leaves to do.
-#[derive(Default)]
-struct Demoted {
-    /// To be given back.
-    gsi: Option<Gsi>,
-    /// What went wrong, or was delivered.
-    event: Option<RouteEvent<KvmError>>,
-}
-
-/// Told what happened to a vector's route.
-type Report<'a> = &'a mut dyn FnMut(VectorIndex, RouteEvent<KvmError>);
+/// What happened to vectors, to be told when no lock is held.
+type Events = Vec<(VectorIndex, RouteEvent<KvmError>)>;
 
 impl KvmBackend {
     pub(crate) fn new(
         vectors: VectorCount,
         delivery: Delivery,
-        routes: Arc<dyn RouteTable>,
+        table: Arc<dyn RouteTable>,
     ) -> Self {
-        let path = TriggerPath::new(vectors, delivery);
-        Self { shared: Arc::new(Shared { path, routes, control: Mutex::default() }) }
+        let Ok(signals) = SignalMode::new(delivery).with_relax(Futex).into_backend(vectors);
+        Self { shared: Arc::new(Shared { signals, table, control: Mutex::default() }) }
     }
 
     /// Messages that reached nobody, so far.
     pub fn lost_messages(&self) -> LostMessages {
-        self.path().delivery().losses.get()
+        self.delivery().losses.get()
     }
 
-    /// Translates the routes of descriptors anew, after the [`Translate`](crate::Translate) of this function has come to
-    /// another mind. Signal mode asks it every time and needs no telling.
+    /// Translates the routes of descriptors anew, after the [`Translate`](crate::Translate) of this function has
+    /// come to another mind. Triggers of this process need no telling: each is translated when it is sent.
+    ///
+    /// Hold no lock that `translate` takes. What fails is reported by the next register write.
     pub fn invalidate_translations(&self) {
         let mut control = self.control();
         let stale: Vec<_> = control
             .irqfds
             .iter()
-            .filter_map(|(&vector, irqfd)| match irqfd.route {
-                Route::Open(message) => Some((vector, irqfd, message)),
-                Route::Closed => None,
+            .map(|(&vector, irqfd)| (vector, irqfd, self.signals().route(vector)))
+            .filter(|(_, irqfd, route)| match route {
+                Route::Open(message) => {
+                    !self.delivery().target(*message).is_ok_and(|target| irqfd.leads_to(target))
+                }
+                Route::Closed => false,
             })
-            .filter(|(_, irqfd, message)| {
-                !self.path().delivery().target(*message).is_ok_and(|now| irqfd.is_open_to(now))
-            })
-            .map(|(vector, _, message)| (vector, Route::Open(message)))
+            .map(|(vector, _, route)| (vector, route))
             .collect();
-        let mut late = BTreeMap::new();
-        self.apply(&mut control, &stale, &mut |vector, event| {
-            late.insert(vector, event);
-        });
-        control.late.extend(late);
+        let events = self.apply(&mut control, &stale);
+        control.late.extend(events);
     }
 
     /// One holder of a vector's descriptor less; after the last one, the vector is in signal mode.
@@ -120,21 +112,32 @@ impl KvmBackend {
         if irqfd.holders > 0 {
             return;
         }
-        let Demoted { gsi, event } = self.demote(&mut control, vector);
-        control.late.extend(event.map(|event| (vector, event)));
-        // Not under the lock: a vCPU that masks must not wait for a commit of the routing table.
+        let gsi = self.demote(&mut control, vector).unwrap_or_else(|error| {
+            control.late.insert(vector, RouteEvent::StillOpen(error));
+            None
+        });
+        // A table may take its time, and a vCPU that masks must not wait for it.
         drop(control);
         self.give_back(gsi);
     }
 
-    fn give_back(&self, gsi: Option<Gsi>) {
-        if let Some(gsi) = gsi {
-            self.shared.routes.release(&[gsi]);
+    fn give_back(&self, gsis: impl IntoIterator<Item = Gsi>) {
+        let gsis: Vec<_> = gsis.into_iter().collect();
+        if !gsis.is_empty() {
+            self.table().release(&gsis);
         }
     }
 
-    fn path(&self) -> &TriggerPath {
-        &self.shared.path
+    fn signals(&self) -> &SignalBackend<Delivery, Futex> {
+        &self.shared.signals
+    }
+
+    fn delivery(&self) -> &Delivery {
+        self.signals().sender()
+    }
+
+    fn table(&self) -> &dyn RouteTable {
+        &*self.shared.table
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -142,156 +145,145 @@ impl KvmBackend {
         self.shared.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives vectors these routes: all close that must, then all open that shall, with one commit of
-    /// the routing table.
-    fn apply(&self, control: &mut Control, changes: &[(VectorIndex, Route)], report: Report<'_>) {
-        let mut opening = Vec::new();
-        for &(vector, route) in changes {
-            control.late.remove(&vector);
-            let Some(irqfd) = control.irqfds.get_mut(&vector) else {
-                self.set_signal_route(vector, route, report);
-                continue;
-            };
-            match (irqfd.close(vector, self.path()), route) {
-                (Err(error), _) => report(vector, RouteEvent::StillOpen(error)),
-                (Ok(()), Route::Open(message)) => opening.push((vector, message)),
-                (Ok(()), Route::Closed) => {}
+    /// Gives vectors these routes: all eventfds are detached that were attached, then those attached that
+    /// shall be, with one commit of the routing table, and then the latches follow.
+    fn apply(&self, control: &mut Control, changes: &[(VectorIndex, Route)]) -> Events {
+        let mut events = Events::new();
+        if control.irqfds.is_empty() {
+            self.signals().set_routes(changes, &mut |vector, event| events.push((vector, event)));
+            return events;
+        }
+        let mut routes = changes.to_vec();
+        for (vector, route) in &mut routes {
+            control.late.remove(vector);
+            if let Err(error) = self.detach(control, *vector) {
+                events.push((*vector, RouteEvent::StillOpen(error)));
+                *route = Route::Closed;
             }
         }
-        if !opening.is_empty() {
-            self.open_irqfds(control, &opening, report);
+        let failed = self.attach(control, &routes);
+        for (vector, route) in &mut routes {
+            if failed.iter().any(|(failed, _)| failed == vector) {
+                *route = Route::Closed;
+            }
+        }
+        events.extend(failed);
+        self.signals().set_routes(&routes, &mut |vector, event| events.push((vector, event)));
+        events
+    }
+
+    fn detach(&self, control: &mut Control, vector: VectorIndex) -> Result<(), KvmError> {
+        match control.irqfds.get_mut(&vector) {
+            Some(irqfd) => irqfd.detach(self.delivery()),
+            None => Ok(()),
         }
     }
 
-    fn set_signal_route(&self, vector: VectorIndex, route: Route, report: Report<'_>) {
-        let Route::Open(message) = route else {
-            return self.path().close(vector);
-        };
-        let opened = match self.path().delivery().target(message) {
-            Ok(_) => self.path().lead_to_message(vector, message),
-            Err(error) => {
-                self.path().close(vector);
-                Err(error)
-            }
-        };
-        match opened {
-            Ok(Opened::Empty) => {}
-            Ok(Opened::Delivered) => report(vector, RouteEvent::Delivered),
-            Err(error) => report(vector, failure(error)),
-        }
-    }
-
-    /// Opens closed vectors in irqfd mode; those that fail stay closed, and keep latching.
-    fn open_irqfds(
-        &self,
-        control: &mut Control,
-        opening: &[(VectorIndex, MsiMessage)],
-        report: Report<'_>,
-    ) {
-        let mut aimed = Vec::with_capacity(opening.len());
-        for &(vector, message) in opening {
-            match self.aim(control, vector, message) {
-                Ok(Some((gsi, translated))) => aimed.push((vector, message, gsi, translated)),
-                Ok(None) => {}
-                Err(error) => report(vector, failure(error)),
+    /// Attaches the eventfds, if they have one, of vectors that are to open. Those that fail are returned, and
+    /// their counters keep what comes.
+    fn attach(&self, control: &mut Control, routes: &[(VectorIndex, Route)]) -> Events {
+        let mut failed = Events::new();
+        let mut aims = Vec::new();
+        for &(vector, route) in routes {
+            match self.aim(control, vector, route) {
+                Ok(aim) => aims.extend(aim),
+                Err(error) => failed.push((vector, failure(error))),
             }
         }
-        let requester = self.path().delivery().requester;
-        let routes: Vec<_> = aimed
-            .iter()
-            .map(|&(.., gsi, message)| (gsi, MsiRoute { message, requester }))
-            .collect();
-        let mut failed = BTreeMap::new();
-        self.shared.routes.set(&routes, &mut |gsi, error| {
-            failed.insert(gsi, error);
-        });
-        for (vector, message, gsi, translated) in aimed {
+        if aims.is_empty() {
+            return failed;
+        }
+        let mut refused = self.commit(&aims);
+        for Aim { vector, gsi, translated } in aims {
             let Some(irqfd) = control.irqfds.get_mut(&vector) else {
                 continue;
             };
-            let vm = &self.path().delivery().vm;
-            let opened = match failed.remove(&gsi) {
+            let attached = match refused.remove(&gsi) {
                 Some(error) => Err(error),
-                None => irqfd.open_to_kvm(vm, gsi, translated, Route::Open(message)),
+                None => irqfd.attach(&self.delivery().vm, gsi, translated),
             };
-            if let Err(error) = opened {
-                report(vector, failure(error));
+            if let Err(error) = attached {
+                failed.push((vector, failure(error)));
             }
         }
+        failed
     }
 
-    /// What a vector needs in order to open: a GSI and the message for its route; `None` if it
-    /// leads to no APIC and is open already.
+    /// What an opening vector with an eventfd needs from the routing table; `None` if nothing, or if there is no
+    /// eventfd. What is in the counter goes to the latch, where it collapses with what is there.
     fn aim(
         &self,
         control: &mut Control,
         vector: VectorIndex,
-        message: MsiMessage,
-    ) -> Result<Option<(Gsi, MsiMessage)>, KvmError> {
-        let Some(irqfd) = control.irqfds.get_mut(&vector) else {
+        route: Route,
+    ) -> Result<Option<Aim>, KvmError> {
+        let (Route::Open(message), Some(irqfd)) = (route, control.irqfds.get_mut(&vector)) else {
             return Ok(None);
         };
-        match self.path().delivery().target(message)? {
-            Target::Apic(translated) => Ok(Some((irqfd.gsi(&*self.shared.routes)?, translated))),
+        self.move_to_latch(vector, irqfd)?;
+        match self.delivery().target(message)? {
+            Target::Apic(translated) => {
+                let gsi = irqfd.gsi(self.table())?;
+                Ok(Some(Aim { vector, gsi, translated }))
+            }
             target => {
-                irqfd.open_elsewhere(vector, self.path(), target, message)?;
+                irqfd.lead_elsewhere(target);
                 Ok(None)
             }
         }
     }
 
-    /// Puts a vector from signal mode into irqfd mode, with one holder.
+    /// One commit for all; returns what was refused.
+    fn commit(&self, aims: &[Aim]) -> BTreeMap<Gsi, KvmError> {
+        let requester = self.delivery().requester;
+        let route = |aim: &Aim| (aim.gsi, MsiRoute { message: aim.translated, requester });
+        let routes: Vec<_> = aims.iter().map(route).collect();
+        let mut refused = BTreeMap::new();
+        self.table().set(&routes, &mut |gsi, error| {
+            refused.insert(gsi, error);
+        });
+        refused
+    }
+
+    /// Puts a vector into irqfd mode, with one holder. Its latch in memory does not notice.
     fn promote(
         &self,
         control: &mut Control,
         vector: VectorIndex,
     ) -> Result<Arc<Notifier>, KvmError> {
-        let route = self.path().route(vector)?;
-        let irqfd = IrqfdVector::new()?;
+        let irqfd = IrqfdVector::new(self.table())?;
         let notifier = Arc::clone(&irqfd.notifier);
-        self.path().lead_to_eventfd(vector, &notifier)?;
         control.irqfds.insert(vector, irqfd);
-        let Route::Open(message) = route else {
-            return Ok(notifier);
-        };
-        let mut failed = None;
-        self.open_irqfds(control, &[(vector, message)], &mut |_, event| {
-            failed = event.into_error()
-        });
-        match failed {
+        let failed = self.attach(control, &[(vector, self.signals().route(vector))]);
+        match failed.into_iter().find_map(|(_, event)| event.into_error()) {
             None => Ok(notifier),
             Some(error) => {
-                self.go_back(control, vector, route);
+                let gsi = self.demote(control, vector)?;
+                self.give_back(gsi);
                 Err(error)
             }
         }
     }
 
-    /// Undoes a promotion, for a vector that had this route before it.
-    fn go_back(&self, control: &mut Control, vector: VectorIndex, route: Route) {
-        if let Some(irqfd) = control.irqfds.get_mut(&vector) {
-            irqfd.route = route;
-        }
-        let Demoted { gsi, event } = self.demote(control, vector);
-        control.late.extend(event.map(|event| (vector, event)));
-        self.give_back(gsi);
+    /// Puts a vector back into signal mode; what waits in its counter goes to its latch. Returns the GSI to give
+    /// back. If KVM does not let go of the eventfd, it stays, without a holder.
+    fn demote(&self, control: &mut Control, vector: VectorIndex) -> Result<Option<Gsi>, KvmError> {
+        let Some(irqfd) = control.irqfds.get_mut(&vector) else {
+            return Ok(None);
+        };
+        irqfd.detach(self.delivery())?;
+        self.move_to_latch(vector, irqfd)?;
+        let gsi = irqfd.take_gsi();
+        control.irqfds.remove(&vector);
+        Ok(gsi)
     }
 
-    /// Puts a vector back into signal mode, with the route that it has.
-    fn demote(&self, control: &mut Control, vector: VectorIndex) -> Demoted {
-        let Some(irqfd) = control.irqfds.get_mut(&vector) else {
-            return Demoted::default();
-        };
-        if let Err(error) = irqfd.retire(vector, self.path()) {
-            return Demoted { gsi: None, event: Some(RouteEvent::StillOpen(error)) };
+    /// Moves what a detached eventfd keeps to the latch: kept there too if that is closed, sent if it is open.
+    fn move_to_latch(&self, vector: VectorIndex, irqfd: &IrqfdVector) -> Result<(), KvmError> {
+        if irqfd.notifier.drain() {
+            self.signals().signal(vector)?;
         }
-        let (gsi, route) = (irqfd.take_gsi(), irqfd.route);
-        control.irqfds.remove(&vector);
-        let mut event = None;
-        if let Route::Open(_) = route {
-            self.set_signal_route(vector, route, &mut |_, outcome| event = Some(outcome));
-        }
-        Demoted { gsi, event }
+        Ok(())
     }
 }
 
@@ -299,38 +291,45 @@ impl MsiBackend for KvmBackend {
     type Error = KvmError;
 
     fn vectors(&self) -> VectorCount {
-        self.path().vectors()
+        self.signals().vectors()
     }
 
-    fn set_routes(&self, changes: &[(VectorIndex, Route)], report: Report<'_>) {
-        self.apply(&mut self.control(), changes, report);
+    fn set_routes(
+        &self,
+        changes: &[(VectorIndex, Route)],
+        report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>),
+    ) {
+        let events = self.apply(&mut self.control(), changes);
+        events.into_iter().for_each(|(vector, event)| report(vector, event));
     }
 
-    fn late_events(&self, report: Report<'_>) {
-        for (vector, event) in std::mem::take(&mut self.control().late) {
-            report(vector, event);
-        }
+    fn late_events(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>)) {
+        let late = std::mem::take(&mut self.control().late);
+        late.into_iter().for_each(|(vector, event)| report(vector, event));
     }
 
     fn flush(&self) {}
 
     #[inline]
     fn signal(&self, vector: VectorIndex) -> Result<Signal, KvmError> {
-        self.path().signal(vector)
+        self.signals().signal(vector)
     }
 
     fn latched(&self, qword: usize) -> u64 {
         let control = self.control();
-        let (bits, notifiers): (Vec<_>, Vec<_>) = self
-            .vectors()
-            .in_qword(qword)
-            .filter_map(|vector| Some((vector, control.irqfds.get(&vector)?)))
-            .filter(|(_, irqfd)| irqfd.is_latch())
+        let mut vectors = self.vectors().in_qword(qword);
+        let Some(first) = vectors.next() else {
+            return 0;
+        };
+        let (bits, notifiers): (Vec<_>, Vec<_>) = control
+            .irqfds
+            .range(first..=vectors.next_back().unwrap_or(first))
+            .filter(|(_, irqfd)| irqfd.keeps())
             .map(|(vector, irqfd)| (1_u64 << (vector.get() % 64), &*irqfd.notifier))
             .unzip();
-        let signalled = bits.into_iter().zip(sample(&notifiers));
-        let counted = signalled.filter(|&(_, set)| set).fold(0, |bits, (bit, _)| bits | bit);
-        self.path().latched(qword) | counted
+        let sampled = bits.into_iter().zip(sample(&notifiers));
+        let counted = sampled.filter(|&(_, set)| set).fold(0, |bits, (bit, _)| bits | bit);
+        self.signals().latched(qword) | counted
     }
 
     fn clear_latch(&self, vector: VectorIndex) -> bool {
@@ -338,20 +337,20 @@ impl MsiBackend for KvmBackend {
         let counted = control
             .irqfds
             .get(&vector)
-            .is_some_and(|irqfd| irqfd.is_latch() && irqfd.notifier.drain());
-        self.path().clear(vector) | counted
+            .is_some_and(|irqfd| irqfd.keeps() && irqfd.notifier.drain());
+        self.signals().clear_latch(vector) | counted
     }
 
-    fn release(&self) {
+    fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>)) {
         let mut control = self.control();
-        let closed: Vec<_> =
-            self.vectors().indices().map(|vector| (vector, Route::Closed)).collect();
-        // An irqfd that cannot be deassigned keeps its GSI: a route must not vanish under it.
-        self.apply(&mut control, &closed, &mut |_, _| {});
+        let closed = |vector| (vector, Route::Closed);
+        let closed: Vec<_> = self.vectors().indices().map(closed).collect();
+        let events = self.apply(&mut control, &closed);
+        // An irqfd that could not be detached keeps its GSI: a route must not vanish under it.
         let gsis: Vec<_> = control.irqfds.values_mut().filter_map(IrqfdVector::take_gsi).collect();
-        if !gsis.is_empty() {
-            self.shared.routes.release(&gsis);
-        }
+        drop(control);
+        self.give_back(gsis);
+        events.into_iter().for_each(|(vector, event)| report(vector, event));
     }
 }
 
@@ -381,7 +380,7 @@ impl fmt::Debug for KvmBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KvmBackend")
             .field("vectors", &self.vectors())
-            .field("delivery", self.path().delivery())
+            .field("delivery", self.delivery())
             .finish_non_exhaustive()
     }
 }

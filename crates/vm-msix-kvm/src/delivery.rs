@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vm_msix::MsiMessage;
+use vm_msix::{MessageSender, MsiMessage, VectorIndex};
 
 use crate::error::KvmError;
 use crate::ioctl::{Injected, Vm};
@@ -12,8 +12,9 @@ use crate::translate::{DestinationIds, RequesterId, Translate};
 
 /// Takes messages whose address no local APIC listens to: on hardware they are plain writes to memory.
 ///
-/// Called by the thread that signals, while a close may wait for it: it must not wait for register accesses of
-/// the function. Any `Fn(RequesterId, MsiMessage)` is one.
+/// Called by the thread that signals, while a close waits for it: write memory and nothing else. In
+/// particular, no register of any function may be reached from here, or a guest that points two functions at
+/// each other makes them wait for each other. Any `Fn(RequesterId, MsiMessage)` is one.
 pub trait MemoryWrite: Send + Sync {
     /// Writes the four bytes of data to the address.
     fn write(&self, requester: RequesterId, message: MsiMessage);
@@ -83,6 +84,7 @@ impl Delivery {
     /// # Errors
     ///
     /// KVM would refuse it.
+    #[inline]
     pub(crate) fn target(&self, message: MsiMessage) -> Result<Target, KvmError> {
         if !self.destination_ids.is_doorbell(message) {
             return Ok(Target::Memory);
@@ -94,22 +96,12 @@ impl Delivery {
         Ok(Target::Apic(translated))
     }
 
-    /// Sends a message.
-    #[inline]
-    pub(crate) fn send(&self, message: MsiMessage) -> Result<(), KvmError> {
-        match self.target(message)? {
-            Target::Apic(translated) => self.inject(translated)?,
-            Target::Memory => self.write_memory(message),
-            Target::Nowhere => self.block(),
-        }
-        Ok(())
-    }
-
     /// Accounts for a message that an outside producer sent while its vector pointed elsewhere than to an APIC.
     pub(crate) fn discard(&self) {
         self.losses.discarded.fetch_add(1, Ordering::Relaxed);
     }
 
+    #[inline]
     fn inject(&self, message: MsiMessage) -> Result<(), KvmError> {
         if self.vm.signal_msi(self.requester, message)? == Injected::NoTarget {
             self.losses.no_target.fetch_add(1, Ordering::Relaxed);
@@ -128,6 +120,24 @@ impl Delivery {
     #[cold]
     fn block(&self) {
         self.losses.blocked.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl MessageSender for Delivery {
+    type Error = KvmError;
+
+    fn check(&self, message: MsiMessage) -> Result<(), KvmError> {
+        self.target(message).map(drop)
+    }
+
+    #[inline]
+    fn send(&self, _vector: VectorIndex, message: MsiMessage) -> Result<(), KvmError> {
+        match self.target(message)? {
+            Target::Apic(translated) => self.inject(translated)?,
+            Target::Memory => self.write_memory(message),
+            Target::Nowhere => self.block(),
+        }
+        Ok(())
     }
 }
 

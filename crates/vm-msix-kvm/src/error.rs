@@ -4,18 +4,21 @@ use std::io;
 
 use vmm_sys_util::errno;
 
+use crate::translate::DestinationIds;
+
 /// Why KVM does not deliver.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KvmError {
-    /// With 32-bit destination IDs, the upper half of a message address holds bits 31:8 of the ID, and its low byte
-    /// must be zero: KVM refuses the message.
-    #[error(
-        "message address {address:#x} has bits 39:32 set, which 32-bit destination IDs keep at zero"
-    )]
+    /// The upper half of the address says more than the destination IDs that the VM was set up for: nothing
+    /// with 8-bit IDs, bits 31:8 of the ID above a zero byte with 32-bit ones. KVM would refuse it, or deliver
+    /// to another CPU.
+    #[error("message address {address:#x} does not fit {destination_ids:?} destination IDs")]
     Message {
         /// The address, translated.
         address: u64,
+        /// What the VM was set up for.
+        destination_ids: DestinationIds,
     },
     /// Every GSI is in use.
     #[error("all {limit} GSIs are in use: free some, or keep vectors off descriptors")]
@@ -39,12 +42,6 @@ pub enum KvmError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// There is no such vector.
-    #[error("vector {vector} does not exist")]
-    NoVector {
-        /// The vector.
-        vector: u16,
-    },
 }
 
 impl KvmError {
@@ -55,7 +52,7 @@ impl KvmError {
     /// Whether it is the message itself that is no good, so that trying again is no use.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::Message { .. } | Self::NoVector { .. } => true,
+            Self::Message { .. } => true,
             Self::Route { source, .. } => source.errno() == libc::EINVAL,
             Self::GsisExhausted { .. } | Self::Call { .. } => false,
         }

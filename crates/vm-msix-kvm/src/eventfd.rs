@@ -1,16 +1,19 @@
 //! An eventfd as a latch: its counter keeps a signal until KVM or somebody else takes it.
 
-use std::io::{self, ErrorKind};
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{ReadWriteFlags, preadv2};
 use rustix::time::Timespec;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::error::KvmError;
 
-/// A non-blocking eventfd: reading an empty one must not hang a vCPU.
+/// A vector's eventfd.
+///
+/// Whoever has the descriptor shares its flags and can make it blocking, so nothing here relies on them:
+/// no call waits, and none writes.
 #[derive(Debug)]
 pub(crate) struct Notifier(EventFd);
 
@@ -26,9 +29,17 @@ impl Notifier {
         &self.0
     }
 
+    /// Another descriptor of the same eventfd.
+    pub(crate) fn try_clone(&self) -> io::Result<EventFd> {
+        self.0.try_clone()
+    }
+
     /// Takes everything out of the counter; tells whether there was anything.
     pub(crate) fn drain(&self) -> bool {
-        self.0.read().is_ok()
+        const NO_OFFSET: u64 = u64::MAX;
+        let mut count = [0; 8];
+        let mut buffer = [IoSliceMut::new(&mut count)];
+        preadv2(self, &mut buffer, NO_OFFSET, ReadWriteFlags::NOWAIT).is_ok()
     }
 }
 
@@ -45,21 +56,6 @@ impl AsFd for Notifier {
     }
 }
 
-/// Puts one signal into an eventfd that is known by its number.
-///
-/// # Safety
-///
-/// The number must be of an eventfd that stays open during the call.
-pub(crate) unsafe fn notify_raw(descriptor: RawFd) -> io::Result<()> {
-    // SAFETY: the descriptor is open, by this function's own condition, and not closed here.
-    let eventfd = ManuallyDrop::new(unsafe { EventFd::from_raw_fd(descriptor) });
-    match eventfd.write(1) {
-        // A full counter has a signal in it already: that is a success.
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-        other => other,
-    }
-}
-
 /// Which of these have a signal in them: one `poll(2)`, without any effect on the counters.
 pub(crate) fn sample(notifiers: &[&Notifier]) -> Vec<bool> {
     if notifiers.is_empty() {
@@ -70,7 +66,7 @@ pub(crate) fn sample(notifiers: &[&Notifier]) -> Vec<bool> {
     loop {
         match poll(&mut polled, Some(&Timespec::default())) {
             Err(rustix::io::Errno::INTR) => continue,
-            // A failed poll shows nothing pending, and delivers it all the same on unmask.
+            // A failed poll shows nothing pending, and unmasking delivers it all the same.
             _ => return polled.iter().map(|fd| fd.revents().contains(PollFlags::IN)).collect(),
         }
     }

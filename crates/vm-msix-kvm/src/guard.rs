@@ -1,9 +1,11 @@
 //! A vector's descriptor, as somebody outside holds it.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use vm_msix::VectorIndex;
+use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend::KvmBackend;
 use crate::eventfd::Notifier;
@@ -23,6 +25,15 @@ pub struct Irqfd {
 impl Irqfd {
     pub(crate) fn new(backend: KvmBackend, vector: VectorIndex, notifier: Arc<Notifier>) -> Self {
         Self { backend, vector, notifier }
+    }
+
+    /// Another descriptor of the same eventfd, for those who take an `EventFd`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, if the process has too many descriptors.
+    pub fn try_clone_eventfd(&self) -> io::Result<EventFd> {
+        self.notifier.try_clone()
     }
 
     /// The vector it signals.

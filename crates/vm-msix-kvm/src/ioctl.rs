@@ -35,6 +35,7 @@ impl Vm {
     }
 
     /// `KVM_SIGNAL_MSI`.
+    #[inline]
     pub(crate) fn signal_msi(
         &self,
         requester: RequesterId,

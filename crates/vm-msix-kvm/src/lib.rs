@@ -6,10 +6,11 @@
 //! - **Signal mode**, for devices inside the VMM: the latch in memory, and `KVM_SIGNAL_MSI` for an open vector. Nothing is
 //!   registered with KVM, so bringing up and masking vectors cost no system call, and there is no limit but memory.
 //! - **irqfd mode**, for a vector from the moment somebody asks for its descriptor
-//!   ([`get_irqfd`](vm_msix::MsixConfig::get_irqfd)) until the last [`Irqfd`] is dropped: the eventfd's counter is the latch,
-//!   and KVM listens to it while the vector is open. Whoever writes the descriptor is masked like anybody else.
+//!   ([`get_irqfd`](vm_msix::MsixConfig::get_irqfd)) until the last [`Irqfd`] is dropped: the eventfd's counter is the
+//!   latch of whoever writes it, and KVM listens to it while the vector is open. So producers elsewhere are masked like
+//!   anybody else.
 //!
-//! The VM needs an interrupt controller in KVM, whole or split, and Linux 5.11 or newer.
+//! The VM needs an interrupt controller in KVM, whole or split.
 //!
 //! Messages to addresses that are no doorbell (x86: 0xFEExxxxx) are writes to memory. They go to a [`MemoryWrite`] hook, or
 //! are discarded and counted ([`LostMessages`]).
@@ -32,7 +33,6 @@ mod route_table;
 mod router;
 mod source;
 mod translate;
-mod trigger_path;
 
 pub use backend::KvmBackend;
 pub use delivery::{LostMessages, MemoryWrite};

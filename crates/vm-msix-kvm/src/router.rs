@@ -1,4 +1,4 @@
-//! The routing table of a VM: KVM's own copy is this one, after every call.
+//! The routing table of a VM, from which KVM's own copy is made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -95,8 +95,12 @@ impl Router {
         let Err(source) = self.commit(table, routes) else {
             return;
         };
-        if let [(gsi, _)] = *routes {
-            return failed(gsi, KvmError::Route { gsi: gsi.0, source });
+        // Only where a route is wrong can a part fare better than the whole.
+        if routes.len() == 1 || source.errno() != libc::EINVAL {
+            for (gsi, _) in routes {
+                failed(*gsi, KvmError::Route { gsi: gsi.0, source });
+            }
+            return;
         }
         let (front, back) = routes.split_at(routes.len() / 2);
         self.commit_good(table, front, failed);
@@ -130,17 +134,13 @@ impl RouteTable for Router {
         }
     }
 
+    /// Without a commit: nothing uses these routes any more, and the next commit leaves them out.
     fn release(&self, gsis: &[Gsi]) {
         let mut table = self.lock();
-        let before = table.routes.len();
         for gsi in gsis {
             table.routes.remove(gsi);
         }
         table.free.extend(gsis);
-        if table.routes.len() != before {
-            // KVM keeps the old entries if this fails. Nothing uses them, and the next commit drops them.
-            let _ = self.commit(&mut table, &[]);
-        }
     }
 }
 

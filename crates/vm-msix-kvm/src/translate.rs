@@ -31,15 +31,21 @@ pub enum DestinationIds {
 
 impl DestinationIds {
     /// Whether an x86 local APIC listens to this address; if not, it is memory.
+    #[inline]
     pub(crate) fn is_doorbell(self, message: MsiMessage) -> bool {
         let window = message.address_low() & 0xfff0_0000 == 0xfee0_0000;
         window && (self == Self::Bits32 || message.address_high() == 0)
     }
 
-    /// Refuses what KVM would.
+    /// Refuses a translated message that KVM would refuse, or deliver to somebody else.
+    #[inline]
     pub(crate) fn check(self, message: MsiMessage) -> Result<(), KvmError> {
-        if self == Self::Bits32 && message.address_high() & 0xff != 0 {
-            return Err(KvmError::Message { address: message.address });
+        let forbidden = match self {
+            Self::Bits8 => u32::MAX,
+            Self::Bits32 => 0xff,
+        };
+        if message.address_high() & forbidden != 0 {
+            return Err(KvmError::Message { address: message.address, destination_ids: self });
         }
         Ok(())
     }
@@ -47,11 +53,12 @@ impl DestinationIds {
 
 /// What becomes of a function's messages on their way: interrupt remapping, other encodings.
 ///
-/// In signal mode it is asked at every delivery. Routes of descriptors are translated when they open;
-/// after a change, call [`KvmBackend::invalidate_translations`](crate::KvmBackend::invalidate_translations).
+/// Triggers of this process ask it at every delivery. Routes of descriptors are translated when they open; after a
+/// change, call [`KvmBackend::invalidate_translations`](crate::KvmBackend::invalidate_translations), and hold no
+/// lock then that [`translate`](Self::translate) takes.
 ///
-/// Asked by any thread that signals, while a close may wait for it: it must not wait for register
-/// accesses of the function.
+/// Asked by any thread that signals, while a close may wait for it, and by threads that access registers: it
+/// must not wait for register accesses of any function.
 pub trait Translate: Send + Sync {
     /// The message that is to be delivered, `None` if it is blocked: then it goes nowhere, as an IOMMU fault
     /// does.

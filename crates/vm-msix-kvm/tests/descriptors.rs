@@ -56,7 +56,7 @@ fn c7_reset_gives_everything_back_under_the_guards() {
         let guards = busy(&mut msix);
         let eventfds: Vec<_> =
             guards.iter().map(|guard| Producer::of(guard).into_eventfd()).collect();
-        assert_eq!(fixture.router.gsis_in_use(), 5);
+        assert_eq!(fixture.router.gsis_in_use(), 6);
         msix.reset();
         assert_eq!(fixture.router.gsis_in_use(), 0);
         assert!(!eventfds.iter().any(|eventfd| is_assigned(&fixture.vm, eventfd)));
@@ -122,7 +122,7 @@ fn guards_outlive_the_function() {
         fixture.apic().clear();
         let eventfd = Producer::of(&guards[0]).into_eventfd();
         Producer::of(&guards[0]).signal();
-        assert_eq!(trigger.trigger().unwrap(), Signal::HandedOver);
+        assert_eq!(trigger.trigger().unwrap(), Signal::Latched);
         assert!(!is_assigned(&fixture.vm, &eventfd));
         fixture.apic().expect_nothing();
         drop(guards);

@@ -1,7 +1,7 @@
 //! The atomics in use: the machine's own, or loom's when a model checks them.
 
-#[cfg(not(loom))]
+#[cfg(not(vm_msix_loom))]
 pub use core::sync::atomic::{AtomicU32, Ordering};
 
-#[cfg(loom)]
+#[cfg(vm_msix_loom)]
 pub use loom::sync::atomic::{AtomicU32, Ordering};

@@ -94,9 +94,9 @@ pub trait MsiBackend: Send + Sync {
     /// Takes a latched signal back (C6); tells whether there was one.
     fn clear_latch(&self, vector: VectorIndex) -> bool;
 
-    /// Gives back every host resource (C7). Every vector is closed after it; a vector that opens again
-    /// acquires anew.
-    fn release(&self);
+    /// Closes every vector and gives back every host resource (C7); a vector that opens again acquires anew.
+    /// Reports the vectors that could not be closed, which keep what they need.
+    fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<Self::Error>));
 }
 
 /// What a backend is made from, once the number of vectors is known.
@@ -163,8 +163,8 @@ macro_rules! forward {
                 (**self).clear_latch(vector)
             }
 
-            fn release(&self) {
-                (**self).release();
+            fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<T::Error>)) {
+                (**self).release(report);
             }
         }
     )*};

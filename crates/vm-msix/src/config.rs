@@ -65,7 +65,8 @@ struct Lease<B: MsiBackend>(Arc<B>);
 
 impl<B: MsiBackend> Drop for Lease<B> {
     fn drop(&mut self) {
-        self.0.release();
+        // Nobody is left to be told.
+        self.0.release(&mut |_, _| {});
     }
 }
 
@@ -137,11 +138,13 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     }
 
     /// The vector with this index.
+    #[inline]
     pub(crate) fn check(&self, vector: usize) -> Result<VectorIndex, MsixError> {
         self.identity.vectors.check(vector)
     }
 
     /// The backend.
+    #[inline]
     pub fn backend(&self) -> &B {
         &self.backend.0
     }
@@ -159,6 +162,7 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     /// # Errors
     ///
     /// [`MsixError::VectorOutOfRange`]; [`MsixError::Trigger`] if the message could not be sent.
+    #[inline]
     pub fn trigger(&self, vector: u16) -> Result<Signal, MsixError> {
         let vector = self.check(vector.into())?;
         signal(self.backend(), self.observer(), vector)
@@ -251,8 +255,9 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
         for vector in self.identity.vectors.indices() {
             self.clear_latch(vector);
         }
-        self.backend().release();
-        self.applied.reset();
+        let Self { applied, backend, observer, .. } = self;
+        applied.reset();
+        backend.0.release(&mut |vector, event| note(applied, observer, vector, &event));
     }
 }
 
@@ -261,6 +266,9 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     /// After a write that can concern one vector only.
     pub(crate) fn sync_one(&mut self, vector: VectorIndex) {
         self.note_late_events();
+        if self.applied.has_still_open() {
+            return self.sync_all(Retry::No);
+        }
         let route = self.registers.desired(vector);
         if self.applied.take_change(vector, route, Retry::No) {
             self.hand_over(&[(vector, route)]);

@@ -24,9 +24,11 @@ pub struct Counters {
     illegal_accesses: AtomicU64,
 }
 
-/// The counts at one moment. While nothing runs, they add up:
-/// every signal is in one of the first five, and
+/// The counts at one moment. While nothing runs, they add up: every signal is in one of the first five, and
 /// `latched = delivered + retracted + the Pending Bits that are set`.
+///
+/// Producers with a descriptor are not signals here. What they leave pending is delivered or retracted like any
+/// other, and then counted, so that for their vectors the right side is the larger one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Signals sent at once.

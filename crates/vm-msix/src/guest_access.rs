@@ -59,7 +59,10 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
                 self.sync_one(vector);
                 MsixStatus::EntryChanged(vector.as_usize())
             }
-            Some(Written::Same) => MsixStatus::NothingToDo,
+            Some(Written::Same(vector)) => {
+                self.sync_one(vector);
+                MsixStatus::NothingToDo
+            }
             None => {
                 self.illegal(Region::Table, Direction::Write, offset, data.len());
                 MsixStatus::NothingToDo
@@ -88,7 +91,8 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
         if qword >= u64::from(self.identity.vectors.pba_qwords()) {
             return None;
         }
-        let bits = self.backend().latched(usize::try_from(qword).ok()?);
+        let qword = usize::try_from(qword).ok()?;
+        let bits = self.backend().latched(qword) & self.identity.vectors.pending_mask(qword);
         Some(match upper {
             None => bits,
             Some(false) => bits & u64::from(u32::MAX),

@@ -101,6 +101,7 @@ impl Latch {
     /// # Errors
     ///
     /// Those of `send`; the signal is not latched then.
+    #[inline]
     pub fn signal<E>(
         &self,
         relax: &impl Relax,
@@ -185,6 +186,7 @@ impl Latch {
     }
 
     /// Sends as one that is counted in flight, and counts down however the send ends.
+    #[inline]
     fn send_in_flight<E>(
         &self,
         relax: &impl Relax,
@@ -222,6 +224,7 @@ impl Latch {
         self.data.store(message.data, Ordering::Relaxed);
     }
 
+    #[inline]
     fn read_message(&self) -> MsiMessage {
         let low = self.address_low.load(Ordering::Relaxed);
         let high = self.address_high.load(Ordering::Relaxed);
@@ -236,6 +239,7 @@ struct InFlight<'a, R: Relax> {
 }
 
 impl<R: Relax> Drop for InFlight<'_, R> {
+    #[inline]
     fn drop(&mut self) {
         // Release: the close that sees the count at zero sees our send done.
         let before = self.latch.word.fetch_sub(1, Ordering::Release);
@@ -271,6 +275,7 @@ impl<R: Relax> Latches<R> {
     }
 
     /// The latch of a vector, `None` if there is none.
+    #[inline]
     pub fn get(&self, vector: VectorIndex) -> Option<&Latch> {
         self.latches.get(vector.as_usize())
     }

@@ -60,7 +60,7 @@
 )]
 
 extern crate alloc;
-#[cfg(any(test, feature = "std", loom))]
+#[cfg(any(test, feature = "std", vm_msix_loom))]
 extern crate std;
 
 mod access;
@@ -106,6 +106,8 @@ pub use guest_access::MsixStatus;
 pub use layout::MsixLayout;
 pub use message::MsiMessage;
 pub use observer::MsixObserver;
+#[cfg(feature = "std")]
+pub use relax::Yield;
 pub use relax::{Relax, Spin};
 pub use route::Route;
 pub use signal_mode::{MessageSender, SignalBackend, SignalMode};

@@ -14,17 +14,20 @@ pub struct MsiMessage {
 
 impl MsiMessage {
     /// A message from its parts.
+    #[inline]
     pub const fn new(address: u64, data: u32) -> Self {
         Self { address, data }
     }
 
     /// The lower DWORD of the address.
+    #[inline]
     pub fn address_low(&self) -> u32 {
         let [a, b, c, d, ..] = self.address.to_le_bytes();
         u32::from_le_bytes([a, b, c, d])
     }
 
     /// The upper DWORD of the address.
+    #[inline]
     pub fn address_high(&self) -> u32 {
         let [.., a, b, c, d] = self.address.to_le_bytes();
         u32::from_le_bytes([a, b, c, d])
@@ -32,6 +35,7 @@ impl MsiMessage {
 }
 
 /// Joins two DWORDs, the lower one first.
+#[inline]
 pub(crate) fn join(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
 }

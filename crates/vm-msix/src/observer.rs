@@ -1,5 +1,6 @@
 //! What goes on, for those who count, trace or debug; nothing at all for those who do not.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::error::Error;
 
@@ -76,4 +77,4 @@ macro_rules! forward {
     )*};
 }
 
-forward!(&T, Arc<T>);
+forward!(&T, Box<T>, Arc<T>);

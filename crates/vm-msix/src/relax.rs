@@ -19,7 +19,8 @@ pub trait Relax: Send + Sync {
     fn unpark(&self, word: &AtomicU32);
 }
 
-/// Spins. For places without an operating system; with one, park on a futex (vm-msix-kvm does).
+/// Spins. For places without an operating system; with one, take [`Yield`](crate::Yield), or park on a futex as
+/// vm-msix-kvm does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spin;
 
@@ -29,10 +30,28 @@ impl Relax for Spin {
     }
 
     fn park(&self, _word: &AtomicU32, _value: u32) {
-        #[cfg(not(loom))]
+        #[cfg(not(vm_msix_loom))]
         core::hint::spin_loop();
-        #[cfg(loom)]
+        #[cfg(vm_msix_loom)]
         loom::thread::yield_now();
+    }
+
+    fn unpark(&self, _word: &AtomicU32) {}
+}
+
+/// Looks a few times, then lets other threads run between looks. For hosts with `std` and no better means.
+#[cfg(feature = "std")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Yield;
+
+#[cfg(feature = "std")]
+impl Relax for Yield {
+    fn spins(&self) -> u32 {
+        100
+    }
+
+    fn park(&self, _word: &AtomicU32, _value: u32) {
+        std::thread::yield_now();
     }
 
     fn unpark(&self, _word: &AtomicU32) {}

@@ -4,7 +4,7 @@ use core::convert::Infallible;
 use core::error::Error;
 
 use crate::backend::{IntoBackend, MsiBackend, RouteEvent, Signal};
-use crate::latch::{Latches, Opened};
+use crate::latch::{Latch, Latches, Opened};
 use crate::message::MsiMessage;
 use crate::relax::{Relax, Spin};
 use crate::route::Route;
@@ -92,6 +92,11 @@ impl<S: MessageSender, R: Relax> SignalBackend<S, R> {
         &self.sender
     }
 
+    /// The route that a vector has; for the thread that controls it.
+    pub fn route(&self, vector: VectorIndex) -> Route {
+        self.latches.get(vector).map_or(Route::Closed, Latch::route)
+    }
+
     fn close(&self, vector: VectorIndex) {
         if let Some(latch) = self.latches.get(vector) {
             latch.close(self.latches.relax());
@@ -141,6 +146,7 @@ impl<S: MessageSender, R: Relax> MsiBackend for SignalBackend<S, R> {
 
     fn flush(&self) {}
 
+    #[inline]
     fn signal(&self, vector: VectorIndex) -> Result<Signal, S::Error> {
         let Some(latch) = self.latches.get(vector) else {
             return Ok(Signal::Collapsed);
@@ -158,7 +164,7 @@ impl<S: MessageSender, R: Relax> MsiBackend for SignalBackend<S, R> {
         self.latches.get(vector).is_some_and(|latch| latch.clear())
     }
 
-    fn release(&self) {
+    fn release(&self, _report: &mut dyn FnMut(VectorIndex, RouteEvent<S::Error>)) {
         for vector in self.latches.vectors().indices() {
             self.close(vector);
         }

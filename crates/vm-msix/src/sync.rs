@@ -1,7 +1,7 @@
 //! What the backend was told last, and what it is to be told next (C2, C11).
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 
 use crate::backend::RouteEvent;
@@ -20,8 +20,10 @@ pub(crate) enum Retry {
 /// The routes that the backend has.
 #[derive(Debug)]
 pub(crate) struct AppliedRoutes {
-    /// `None`: not known, for a vector that could not be closed. It equals no route, so it is told again.
-    routes: Box<[Option<Route>]>,
+    /// What each vector was told last.
+    routes: Box<[Route]>,
+    /// Vectors that could not be closed, and are told again at every sync; few, or none.
+    still_open: BTreeSet<VectorIndex>,
     /// Vectors that failed to open and are not tried again just now; few, or none.
     held: BTreeMap<VectorIndex, Hold>,
 }
@@ -39,20 +41,27 @@ impl AppliedRoutes {
     /// All closed, as a new backend is.
     pub(crate) fn new(vectors: VectorCount) -> Self {
         Self {
-            routes: vec![Some(Route::Closed); vectors.as_usize()].into_boxed_slice(),
+            routes: vec![Route::Closed; vectors.as_usize()].into_boxed_slice(),
+            still_open: BTreeSet::new(),
             held: BTreeMap::new(),
         }
     }
 
     /// All closed, as a released backend is.
     pub(crate) fn reset(&mut self) {
-        self.routes.fill(Some(Route::Closed));
+        self.routes.fill(Route::Closed);
+        self.still_open.clear();
         self.held.clear();
+    }
+
+    /// Whether there are vectors that must be told again, whatever the sync is for.
+    pub(crate) fn has_still_open(&self) -> bool {
+        !self.still_open.is_empty()
     }
 
     /// The vector has the route that the registers ask for.
     pub(crate) fn is(&self, vector: VectorIndex, desired: Route) -> bool {
-        self.routes.get(vector.as_usize()) == Some(&Some(desired))
+        self.routes.get(vector.as_usize()) == Some(&desired) && !self.still_open.contains(&vector)
     }
 
     /// Whether the backend is to be told this route; if so, it counts as told.
@@ -68,7 +77,8 @@ impl AppliedRoutes {
         let Some(applied) = self.routes.get_mut(vector.as_usize()) else {
             return false;
         };
-        *applied = Some(desired);
+        *applied = desired;
+        self.still_open.remove(&vector);
         true
     }
 
@@ -80,14 +90,15 @@ impl AppliedRoutes {
         let hold = match event {
             RouteEvent::Delivered => return,
             RouteEvent::StillOpen(_) => {
-                *applied = None;
+                self.still_open.insert(vector);
                 self.held.remove(&vector);
                 return;
             }
-            RouteEvent::Refused(_) => Hold::Refused(applied.unwrap_or(Route::Closed)),
+            RouteEvent::Refused(_) => Hold::Refused(*applied),
             RouteEvent::Exhausted(_) => Hold::Exhausted,
         };
-        *applied = Some(Route::Closed);
+        *applied = Route::Closed;
+        self.still_open.remove(&vector);
         self.held.insert(vector, hold);
     }
 

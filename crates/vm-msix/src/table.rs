@@ -35,8 +35,8 @@ pub(crate) struct Table {
 pub(crate) enum Written {
     /// This entry is another one now.
     Changed(VectorIndex),
-    /// The entry held these values already.
-    Same,
+    /// This entry held these values already.
+    Same(VectorIndex),
 }
 
 impl TableEntry {
@@ -129,10 +129,8 @@ impl Table {
                 entry.write(Register::at(dword | 1), high);
             }
         }
-        if *entry == before {
-            return Some(Written::Same);
-        }
-        u16::try_from(index).ok().and_then(VectorIndex::new).map(Written::Changed)
+        let vector = u16::try_from(index).ok().and_then(VectorIndex::new)?;
+        Some(if *entry == before { Written::Same(vector) } else { Written::Changed(vector) })
     }
 }
 

@@ -35,6 +35,7 @@ impl<B: MsiBackend, O: MsixObserver> Trigger<B, O> {
     ///
     /// [`MsixError::Trigger`] if the vector is open and its message could not be sent; the signal is
     /// not latched.
+    #[inline]
     pub fn trigger(&self) -> Result<Signal, MsixError> {
         signal(&*self.backend, &*self.observer, self.vector)
     }

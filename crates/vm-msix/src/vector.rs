@@ -23,6 +23,7 @@ impl VectorIndex {
     }
 
     /// The index for use with slices.
+    #[inline]
     pub fn as_usize(self) -> usize {
         usize::from(self.0)
     }
@@ -53,6 +54,7 @@ impl VectorCount {
     }
 
     /// The number for use with slices.
+    #[inline]
     pub fn as_usize(self) -> usize {
         usize::from(self.0)
     }
@@ -65,6 +67,15 @@ impl VectorCount {
     /// Every vector, in order.
     pub fn indices(self) -> impl DoubleEndedIterator<Item = VectorIndex> + ExactSizeIterator {
         (0..self.0).map(VectorIndex)
+    }
+
+    /// The bits of this QWORD of the PBA that belong to vectors; the others are reserved and read as zero.
+    pub(crate) fn pending_mask(self, qword: usize) -> u64 {
+        let before = qword.saturating_mul(usize::from(spec::PENDING_PER_QWORD));
+        match self.as_usize().saturating_sub(before) {
+            0 => 0,
+            vectors => u64::MAX >> (64_usize.saturating_sub(vectors)),
+        }
     }
 
     /// The vectors whose Pending Bits are in this QWORD of the PBA, lowest bit first; none past the end.
@@ -82,6 +93,7 @@ impl VectorCount {
     /// # Errors
     ///
     /// [`MsixError::VectorOutOfRange`] if it has not.
+    #[inline]
     pub fn check(self, vector: usize) -> Result<VectorIndex, MsixError> {
         match u16::try_from(vector) {
             Ok(index) if index < self.0 => Ok(VectorIndex(index)),

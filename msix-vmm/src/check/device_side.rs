@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use vm_msix::{Counts, IrqfdBackend, MsiBackend, MsixError, Signal};
+use vm_msix::{Counts, IrqfdBackend, MsiBackend, MsixError, MsixStateV1, Signal};
 
 use crate::device::TestDevice;
 
@@ -15,6 +15,10 @@ pub(crate) trait DeviceSide: Send + Sync {
     fn retract(&self, vector: u16) -> Result<bool, MsixError>;
     /// Resets the function, as a function-level reset does.
     fn reset(&self);
+    /// Saves the function.
+    fn snapshot(&self) -> MsixStateV1;
+    /// Restores the function.
+    fn restore(&self, state: &MsixStateV1) -> Result<(), MsixError>;
     /// Whether the device should use MSI-X and not INTx.
     fn enabled(&self) -> bool;
     /// Vectors that are not routed as the registers ask.
@@ -30,6 +34,14 @@ impl<B: MsiBackend + 'static> DeviceSide for TestDevice<B> {
 
     fn reset(&self) {
         self.msix().reset();
+    }
+
+    fn snapshot(&self) -> MsixStateV1 {
+        self.msix().snapshot()
+    }
+
+    fn restore(&self, state: &MsixStateV1) -> Result<(), MsixError> {
+        self.msix().restore(state)
     }
 
     fn enabled(&self) -> bool {
@@ -61,20 +73,25 @@ pub(crate) fn triggers<B: MsiBackend + 'static>(
     (0..msix.num_vectors()).map(trigger).collect()
 }
 
-/// Producers that have nothing but a vector's descriptor, as vhost or another process has. Each keeps its vector
-/// on the descriptor for as long as it lives.
-pub(crate) fn descriptor_writers<B: IrqfdBackend<Irqfd: 'static> + 'static>(
+/// Producers for vectors that are all on descriptors: every other one has nothing but its vector's descriptor, as
+/// vhost or another process has, the rest are triggers. Each writer keeps its vector on the descriptor for as long as
+/// it lives.
+pub(crate) fn writers_and_triggers<B: IrqfdBackend<Irqfd: 'static> + 'static>(
     device: &TestDevice<B>,
 ) -> Result<Vec<Producer>, Box<dyn std::error::Error>> {
-    let msix = device.msix();
-    let writer = |vector| -> Result<Producer, Box<dyn std::error::Error>> {
-        let irqfd = msix.get_irqfd(vector)?;
+    let mut producers = triggers(device)?;
+    for (vector, producer) in producers.iter_mut().enumerate() {
+        let irqfd = device.msix().get_irqfd(vector)?;
         let eventfd = File::from(irqfd.as_fd().try_clone_to_owned()?);
-        Ok(Arc::new(move || {
+        let trigger = Arc::clone(producer);
+        *producer = Arc::new(move || {
             let _on_its_descriptor = &irqfd;
+            if vector % 2 != 0 {
+                return trigger();
+            }
             (&eventfd).write_all(&1_u64.to_ne_bytes())?;
             Ok(Signal::HandedOver)
-        }))
-    };
-    (0..msix.num_vectors().into()).map(writer).collect()
+        });
+    }
+    Ok(producers)
 }

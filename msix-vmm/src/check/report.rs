@@ -59,15 +59,8 @@ impl fmt::Display for Row {
 }
 
 impl fmt::Display for Report {
+    /// How it ended; the rows have been shown as they came.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut configuration = "";
-        for row in &self.rows {
-            if row.configuration != configuration {
-                configuration = &row.configuration;
-                writeln!(f, "\n{configuration}")?;
-            }
-            writeln!(f, "{row}")?;
-        }
         let Self { machine, reason, seed, passed, failed, .. } = self;
         writeln!(f, "\nmachine: {machine} ({reason}), seed {seed}")?;
         write!(f, "{passed} passed, {failed} failed")

@@ -6,6 +6,7 @@ use vm_msix_kvm::{
 };
 
 use crate::support::fixture::{Fixture, function};
+use crate::support::producer::Producer;
 use crate::support::taps::Memory;
 use crate::support::{guest, to_apic, unsynced};
 
@@ -64,13 +65,12 @@ fn each_of_address_bits_39_32_is_refused_and_no_other() {
 fn c11_a_refused_address_closes_its_own_vector_only_in_irqfd_mode() {
     let Some(fixture) = Fixture::with_32_bit_ids() else { return };
     let mut msix = fixture.function(3);
-    let _guards: Vec<_> = (0..3).map(|vector| msix.get_irqfd(vector).unwrap()).collect();
+    let guards: Vec<_> = (0..3).map(|vector| msix.get_irqfd(vector).unwrap()).collect();
     guest(&mut msix).bring_up(&[to_apic(0, 0x41), REFUSED, to_apic(1, 0x43)]);
 
     assert_eq!(unsynced(&msix), [1]);
-    for vector in 0..3 {
-        assert_eq!(msix.trigger(vector).unwrap(), Signal::HandedOver);
-    }
+    guards.iter().for_each(|guard| Producer::of(guard).signal());
+    assert_eq!(msix.trigger(1).unwrap(), Signal::Latched);
     fixture.cpus[0].expect(0x41);
     fixture.cpus[1].expect(0x43);
     assert!(guest(&mut msix).is_pending(1));
@@ -110,7 +110,8 @@ fn with_32_bit_ids_the_upper_address_names_an_apic() {
 
 #[test]
 fn the_refusal_says_which_address() {
-    let error = KvmError::Message { address: REFUSED.address };
+    let error =
+        KvmError::Message { address: REFUSED.address, destination_ids: DestinationIds::Bits32 };
     assert!(error.to_string().contains("0x1fee00000"), "{error}");
 }
 
@@ -160,7 +161,7 @@ fn an_extended_id_above_255_reaches_its_apic_in_both_modes() {
     fixture.cpus[1].clear();
 
     let _guard = msix.get_irqfd(0).unwrap();
-    assert_eq!(msix.trigger(0).unwrap(), Signal::HandedOver);
+    assert_eq!(msix.trigger(0).unwrap(), Signal::Sent);
     fixture.cpus[1].expect(0x41);
     fixture.cpus[0].expect_nothing();
     assert_eq!(msix.backend().lost_messages(), LostMessages::default());

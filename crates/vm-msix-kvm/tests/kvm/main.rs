@@ -10,7 +10,9 @@
 mod support;
 
 mod addresses;
+mod callbacks;
 mod destination_ids;
+mod hostile_producers;
 mod ioctl_order;
 mod irqfd_mode;
 mod irqfds_to_memory;

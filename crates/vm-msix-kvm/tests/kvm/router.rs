@@ -144,11 +144,14 @@ fn kvm_takes_a_table_with_every_gsi_in_it() {
 }
 
 #[test]
-fn a_released_gsi_has_no_route_any_more() {
+fn a_released_gsi_has_no_route_from_the_next_commit_on() {
     let Some(fixture) = Fixture::new() else { return };
     let gsi = fixture.router.allocate().unwrap();
     assert_eq!(set(&fixture.router, &[(gsi, route(to_apic(0, 0x41)))]), []);
     fixture.router.release(&[gsi]);
+    let (other, another) = (fixture.router.allocate().unwrap(), fixture.router.allocate().unwrap());
+    assert_eq!(other, gsi, "lent again at once");
+    assert_eq!(set(&fixture.router, &[(another, route(to_apic(0, 0x42)))]), []);
     let _ = fixture.vm.set_irq_line(gsi.0, true);
     fixture.apic().expect_nothing();
 }

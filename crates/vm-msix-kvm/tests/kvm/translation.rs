@@ -4,6 +4,7 @@ use vm_msix::{MsiBackend, MsiMessage, Route, Signal};
 use vm_msix_kvm::{KvmError, LostMessages, RequesterId};
 
 use crate::support::fixture::{Fixture, function};
+use crate::support::producer::Producer;
 use crate::support::taps::{Memory, Remapper, Rule};
 use crate::support::wait::until;
 use crate::support::{guest, index, to_apic, to_memory, unsynced};
@@ -74,19 +75,20 @@ fn invalidate_translations_leads_open_irqfds_elsewhere() {
     let delivery = fixture.delivery().with_translate(remapper.clone()).with_requester(REQUESTER);
     let mut msix = function(1, delivery);
     guest(&mut msix).bring_up(&[to_apic(0, 0x41)]);
-    let _guard = msix.get_irqfd(0).unwrap();
+    let guard = msix.get_irqfd(0).unwrap();
+    let producer = Producer::of(&guard);
     assert!(remapper.asked.take().contains(&(RequesterId(0x01ff), to_apic(0, 0x41))));
 
-    msix.trigger(0).unwrap();
+    producer.signal();
     fixture.cpus[0].expect(0x41);
 
     // Not told, an irqfd keeps its route.
     remapper.set(Rule::Become(to_apic(1, 0x52)));
-    msix.trigger(0).unwrap();
+    producer.signal();
     fixture.cpus[0].expect(0x41);
 
     msix.backend().invalidate_translations();
-    msix.trigger(0).unwrap();
+    producer.signal();
     fixture.cpus[1].expect(0x52);
     fixture.cpus[0].expect_nothing();
     assert!(msix.flush().is_ok());
@@ -109,7 +111,7 @@ fn invalidate_translations_blocks_and_opens_an_irqfd_again() {
     remapper.set(Rule::Pass);
     msix.backend().invalidate_translations();
     fixture.apic().expect_nothing();
-    assert_eq!(msix.trigger(0).unwrap(), Signal::HandedOver);
+    Producer::of(&guard).signal();
     fixture.apic().expect(0x41);
     drop(guard);
     assert_eq!(msix.trigger(0).unwrap(), Signal::Sent);

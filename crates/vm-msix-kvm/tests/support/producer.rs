@@ -46,3 +46,8 @@ pub(crate) fn is_assigned(vm: &VmFd, eventfd: &EventFd) -> bool {
         }
     }
 }
+
+/// Clears the non-blocking flag, which belongs to the eventfd and so to everybody who has a descriptor of it.
+pub(crate) fn make_blocking(descriptor: &impl AsFd) {
+    rustix::io::ioctl_fionbio(descriptor, false).unwrap();
+}

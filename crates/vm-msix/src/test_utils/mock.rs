@@ -261,7 +261,7 @@ impl MsiBackend for MockBackend {
             .is_some_and(|vector| core::mem::take(&mut vector.latched))
     }
 
-    fn release(&self) {
+    fn release(&self, _report: &mut dyn FnMut(VectorIndex, RouteEvent<MockError>)) {
         let mut state = self.lock();
         state.releases += 1;
         for vector in &mut state.vectors {

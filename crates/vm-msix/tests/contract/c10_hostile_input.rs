@@ -107,7 +107,7 @@ impl MsiBackend for Liar {
         true
     }
 
-    fn release(&self) {}
+    fn release(&self, _report: &mut dyn FnMut(VectorIndex, RouteEvent<Self::Error>)) {}
 }
 
 #[test]

@@ -62,8 +62,8 @@ impl MsiBackend for Deferring {
         self.mock.clear_latch(vector)
     }
 
-    fn release(&self) {
-        self.mock.release();
+    fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<Self::Error>)) {
+        self.mock.release(report);
     }
 }
 

@@ -1,4 +1,4 @@
-//! C11: a vector that could not be closed may still send; it is told again, whatever failed before.
+//! C11: a vector that could not be closed may still send; it is told again at the next sync, whatever that is for.
 
 use crate::support::guest::{
     DATA, ENABLE, NONE, bring_up, closed, control, function, mask, unmask, unsynced, write_dword,
@@ -31,6 +31,37 @@ fn c11_a_vector_that_is_still_open_is_told_again_whatever_failed_before() {
         assert_eq!(backend.take_batches(), [[closed(1)]], "{failure:?}");
         assert_eq!(unsynced(&msix), NONE);
     }
+}
+
+#[test]
+fn c11_a_vector_that_is_still_open_is_told_again_together_with_another_one() {
+    let backend = MockBackend::new(2).unwrap();
+    let mut msix = still_open(&backend);
+    mask(&mut msix, 0);
+    assert_eq!(backend.take_batches(), [[closed(0), closed(1)]]);
+    assert_eq!(unsynced(&msix), NONE);
+}
+
+#[test]
+fn c11_a_vector_that_is_still_open_is_told_again_when_its_mask_is_written_again() {
+    let backend = MockBackend::new(2).unwrap();
+    let mut msix = still_open(&backend);
+    mask(&mut msix, 1);
+    assert_eq!(backend.take_batches(), [[closed(1)]]);
+    assert_eq!(msix.trigger(1).unwrap(), Signal::Latched);
+}
+
+#[test]
+fn c11_a_vector_that_is_still_open_is_told_again_by_the_sync_that_hears_of_it() {
+    let backend = MockBackend::new(2).unwrap();
+    let mut msix = function(2, &backend);
+    bring_up(&mut msix);
+    backend.fail_late(1, Failure::StillOpen);
+    backend.take_batches();
+    mask(&mut msix, 0);
+    let told: Vec<u16> =
+        backend.take_batches().concat().iter().map(|&(vector, _)| vector).collect();
+    assert_eq!(told, [0, 1]);
 }
 
 #[test]

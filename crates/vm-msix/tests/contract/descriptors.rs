@@ -82,8 +82,8 @@ impl MsiBackend for Sockets {
         self.mock.clear_latch(vector)
     }
 
-    fn release(&self) {
-        self.mock.release();
+    fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<Self::Error>)) {
+        self.mock.release(report);
     }
 }
 

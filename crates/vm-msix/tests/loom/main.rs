@@ -1,7 +1,7 @@
 //! The latch under every interleaving and every reordering that loom knows.
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg loom" cargo test -p vm-msix --release --test loom
+//! RUSTFLAGS="--cfg vm_msix_loom" cargo test -p vm-msix --release --test loom
 //! ```
 //!
 //! A test is named after the clauses of the contract that it defends (DESIGN.md). Its comment lists the mutants of the
@@ -16,7 +16,7 @@
 //! - A thread that only looks at the word is spawned, and the one that signals goes first. loom compares an
 //!   access with the last one only: it misses that a look races with an exchange when the load that begins every
 //!   signal lies between them.
-#![cfg(loom)]
+#![cfg(vm_msix_loom)]
 
 mod bench;
 mod keeping;

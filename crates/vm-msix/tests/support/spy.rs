@@ -81,8 +81,8 @@ impl<B: MsiBackend> MsiBackend for Spy<B> {
         self.inner.clear_latch(vector)
     }
 
-    fn release(&self) {
+    fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<Self::Error>)) {
         self.note(Call::Release);
-        self.inner.release();
+        self.inner.release(report);
     }
 }

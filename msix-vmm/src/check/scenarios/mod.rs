@@ -4,6 +4,7 @@ mod access;
 mod bring_up;
 mod closing;
 mod delivery;
+mod saving;
 mod storm;
 
 use super::configuration::Extent;
@@ -48,6 +49,7 @@ const EVERYTHING: &[Scenario] = &[
     scenario("bus-master-off-on", closing::bus_master),
     scenario("non-doorbell", closing::non_doorbell),
     scenario("reset", bring_up::reset),
+    scenario("save-and-restore", saving::save_and_restore),
     scenario("control-as-dword", access::control_as_dword),
     scenario("odd-accesses", access::odd_accesses),
     scenario("affinity-under-storm", storm::affinity),

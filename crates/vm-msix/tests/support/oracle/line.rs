@@ -7,8 +7,10 @@ use super::super::ops::{Kind, Message};
 pub(super) struct Line {
     /// What the host does with a signal.
     pub(super) live: Option<Message>,
-    /// What the host was told, `None` if it could not close and nobody knows.
-    pub(super) told: Option<Option<Message>>,
+    /// What the host was told last.
+    told: Option<Message>,
+    /// It could not close, so that nobody knows what it does.
+    in_doubt: bool,
     waits_for: Cause,
     pub(super) pending: bool,
 }
@@ -25,7 +27,7 @@ pub(super) enum Cause {
 
 impl Line {
     pub(super) const NEW: Self =
-        Self { live: None, told: Some(None), waits_for: Cause::Nothing, pending: false };
+        Self { live: None, told: None, in_doubt: false, waits_for: Cause::Nothing, pending: false };
 
     pub(super) fn is_to_be_told(&mut self, wish: Option<Message>, room: bool) -> bool {
         let ready = match self.waits_for {
@@ -36,15 +38,28 @@ impl Line {
         if ready {
             self.waits_for = Cause::Nothing;
         }
-        ready && self.told != Some(wish)
+        ready && !self.is_told(wish)
+    }
+
+    /// The host has been told this and did not object.
+    pub(super) fn is_told(&self, wish: Option<Message>) -> bool {
+        self.told == wish && !self.in_doubt
+    }
+
+    pub(super) fn tell(&mut self, wish: Option<Message>) {
+        (self.told, self.in_doubt) = (wish, false);
     }
 
     /// What it was told last has failed.
     pub(super) fn fail(&mut self, kind: Kind) {
-        (self.waits_for, self.told) = match kind {
-            Kind::StillOpen => (Cause::Nothing, None),
-            Kind::Refused => (Cause::AnotherWish(self.told.flatten()), Some(None)),
-            Kind::Exhausted => (Cause::Room, Some(None)),
+        self.in_doubt = kind == Kind::StillOpen;
+        self.waits_for = match kind {
+            Kind::StillOpen => Cause::Nothing,
+            Kind::Refused => Cause::AnotherWish(self.told),
+            Kind::Exhausted => Cause::Room,
         };
+        if kind != Kind::StillOpen {
+            self.told = None;
+        }
     }
 }

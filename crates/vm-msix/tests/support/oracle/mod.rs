@@ -81,7 +81,7 @@ impl Oracle {
     pub(crate) fn unsynced(&self) -> Vec<u16> {
         (0..)
             .zip(&self.lines)
-            .filter(|&(vector, line)| line.told != Some(self.registers.wish(usize::from(vector))))
+            .filter(|&(vector, line)| !line.is_told(self.registers.wish(usize::from(vector))))
             .map(|(vector, _)| vector)
             .collect()
     }
@@ -119,10 +119,9 @@ impl Oracle {
             Op::Table(offset, bytes) => {
                 match self.registers.write_table(offset, bytes.as_slice()) {
                     None => self.illegal(),
-                    Some((_, false)) => Answer::NothingToDo,
-                    Some((vector, true)) => {
-                        self.sync(vector..vector + 1, false, seen);
-                        Answer::EntryChanged(vector)
+                    Some((vector, changed)) => {
+                        self.sync_all(false, seen);
+                        if changed { Answer::EntryChanged(vector) } else { Answer::NothingToDo }
                     }
                 }
             }
@@ -230,7 +229,7 @@ impl Oracle {
             .collect();
         for &(vector, wish) in &news {
             self.counts.routes_changed += 1;
-            self.lines[vector].told = Some(wish);
+            self.lines[vector].tell(wish);
             self.obey(vector, wish, seen);
         }
         if !news.is_empty() {
