@@ -228,8 +228,7 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     /// [`MsixError::Unsynced`]; the observer was told why.
     pub fn flush(&mut self) -> Result<(), MsixError> {
         self.sync_all(Retry::Exhausted);
-        self.backend().flush();
-        self.note_late_events();
+        self.settle();
         let mut unsynced = self.unsynced();
         match unsynced.next() {
             None => Ok(()),
@@ -285,6 +284,12 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
         if !changes.is_empty() {
             self.hand_over(&changes);
         }
+    }
+
+    /// Waits for what the backend has deferred, and hears how it went.
+    pub(crate) fn settle(&mut self) {
+        self.backend().flush();
+        self.note_late_events();
     }
 
     fn hand_over(&mut self, changes: &[(VectorIndex, Route)]) {

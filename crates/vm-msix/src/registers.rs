@@ -10,16 +10,23 @@ use crate::vector::{VectorCount, VectorIndex};
 pub(crate) struct Registers {
     pub(crate) control: MessageControl,
     pub(crate) bus_master: bool,
+    /// The VMM has stopped the function in order to save it. Not a register, but it decides with them.
+    pub(crate) paused: bool,
     pub(crate) table: Table,
 }
 
 impl Registers {
     /// As after reset, bus mastering allowed.
     pub(crate) fn new(vectors: VectorCount) -> Self {
-        Self { control: MessageControl::default(), bus_master: true, table: Table::new(vectors) }
+        Self {
+            control: MessageControl::default(),
+            bus_master: true,
+            paused: false,
+            table: Table::new(vectors),
+        }
     }
 
-    /// Back to reset values; bus mastering is not MSI-X's to reset.
+    /// Back to reset values; bus mastering and a pause are not MSI-X's to reset.
     pub(crate) fn reset(&mut self) {
         self.control = MessageControl::default();
         self.table.load(core::iter::repeat(TableEntry::RESET));
@@ -36,6 +43,6 @@ impl Registers {
     }
 
     fn route_of(&self, entry: &TableEntry) -> Route {
-        desired(self.control, self.bus_master, entry)
+        desired(self.control, self.bus_master && !self.paused, entry)
     }
 }

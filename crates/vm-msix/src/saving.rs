@@ -11,12 +11,29 @@ use crate::sync::Retry;
 use crate::trigger::signal;
 
 impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
+    /// Stops the function in order to save it: every vector is closed, whatever its registers say, and signals are
+    /// latched. When it returns, no interrupt of this function is on its way to a CPU.
+    ///
+    /// A VM is saved in this order: producers stopped, functions paused, functions saved, and only then the local
+    /// APICs, which have by now what was sent. If the source goes on, [`resume`](Self::resume) it.
+    pub fn pause(&mut self) {
+        self.registers.paused = true;
+        self.sync_all(Retry::No);
+        self.settle();
+    }
+
+    /// Goes on after a [`pause`](Self::pause): what the registers ask for is opened, and what was latched delivered.
+    pub fn resume(&mut self) {
+        self.registers.paused = false;
+        self.sync_all(Retry::No);
+    }
+
     /// The state to save: the registers and the Pending Bits, nothing of the host.
     ///
-    /// Stop what triggers first: a signal that comes during the snapshot may be in it or not.
+    /// [Pause](Self::pause) the function first: a signal that comes during the snapshot may be in it or not.
     pub fn snapshot(&self) -> MsixStateV1 {
         let Identity { vectors: _, pci_id, device_name } = &self.identity;
-        let Registers { control, bus_master, table } = &self.registers;
+        let Registers { control, bus_master, paused: _, table } = &self.registers;
         let MessageControl { enabled, function_masked } = *control;
         MsixStateV1 {
             pci_id: *pci_id,
@@ -34,6 +51,9 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
 
     /// Takes a saved state over, also into a function that is in use: what is there is released, then
     /// the registers are set, and what was pending is delivered or stays pending.
+    ///
+    /// Restore the local APICs before, or restore a paused function and resume it after them: what is delivered must
+    /// find its APIC.
     ///
     /// If the backend then fails a vector, the registers stand, and the vector is as after any such failure:
     /// see [`unsynced`](Self::unsynced).

@@ -15,8 +15,8 @@ pub(crate) trait DeviceSide: Send + Sync {
     fn retract(&self, vector: u16) -> Result<bool, MsixError>;
     /// Resets the function, as a function-level reset does.
     fn reset(&self);
-    /// Saves the function.
-    fn snapshot(&self) -> MsixStateV1;
+    /// Saves the function, which is paused meanwhile.
+    fn save(&self) -> MsixStateV1;
     /// Restores the function.
     fn restore(&self, state: &MsixStateV1) -> Result<(), MsixError>;
     /// Whether the device should use MSI-X and not INTx.
@@ -36,8 +36,12 @@ impl<B: MsiBackend + 'static> DeviceSide for TestDevice<B> {
         self.msix().reset();
     }
 
-    fn snapshot(&self) -> MsixStateV1 {
-        self.msix().snapshot()
+    fn save(&self) -> MsixStateV1 {
+        let mut msix = self.msix();
+        msix.pause();
+        let state = msix.snapshot();
+        msix.resume();
+        state
     }
 
     fn restore(&self, state: &MsixStateV1) -> Result<(), MsixError> {

@@ -225,6 +225,27 @@ fn get_irqfd_past_the_end_is_refused() {
 }
 
 #[test]
+fn c14_after_a_pause_no_interrupt_of_an_eventfd_is_on_its_way() {
+    let Some(fixture) = Fixture::new() else { return };
+    let mut msix = fixture.function(1);
+    guest(&mut msix).bring_up(&[to_apic(0, 0x41)]);
+    let guard = msix.get_irqfd(0).unwrap();
+    let producer = Producer::of(&guard);
+    for _ in 0..50 {
+        producer.signal();
+        msix.pause();
+        assert_eq!(fixture.apic().requested(), [0x41]);
+        fixture.apic().clear();
+        producer.signal();
+        fixture.apic().expect_nothing();
+        assert!(msix.snapshot().vectors[0].pending);
+        msix.resume();
+        assert_eq!(fixture.apic().requested(), [0x41]);
+        fixture.apic().clear();
+    }
+}
+
+#[test]
 fn c14_what_waits_in_an_eventfd_is_saved_and_delivered_after_restore() {
     let Some(fixture) = Fixture::new() else { return };
     let mut source = fixture.function(2);

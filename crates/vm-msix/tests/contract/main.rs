@@ -29,6 +29,7 @@ mod c11_signal_mode;
 mod c11_still_open;
 mod c12_any_address;
 mod c14_hostile_state;
+mod c14_pause;
 mod c14_restore;
 mod c14_stored;
 mod descriptors;

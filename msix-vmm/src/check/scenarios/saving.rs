@@ -13,7 +13,7 @@ pub(super) fn save_and_restore(rig: &Rig) -> Result<String, Failure> {
     let all: Vec<u16> = (0..rig.wave()).collect();
     rig.driver(0).mask_function();
     rig.keeps_silent(all.iter().copied(), 1)?;
-    let saved = rig.device.snapshot();
+    let saved = rig.device.save();
     equal("vectors saved as pending", pending(&saved), all.len())?;
 
     // The device goes on: everything is delivered, then programmed away.
