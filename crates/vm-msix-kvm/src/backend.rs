@@ -81,7 +81,7 @@ impl KvmBackend {
     }
 
     /// Translates the routes of descriptors anew, after the [`Translate`](crate::Translate) of this function has
-    /// come to another mind. Triggers of this process need no telling: each is translated when it is sent.
+    /// come to another mind. Triggers of open vectors need no telling: each is translated when it is sent.
     ///
     /// Hold no lock that `translate` takes. What fails is reported by the next register write.
     pub fn invalidate_translations(&self) {
@@ -145,31 +145,67 @@ impl KvmBackend {
         self.shared.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives vectors these routes: all eventfds are detached that were attached, then those attached that
-    /// shall be, with one commit of the routing table, and then the latches follow.
+    /// Gives vectors these routes. Those with an eventfd are closed altogether first, and their eventfds attached again with
+    /// one commit of the routing table; then the latches open, and where one does not, its eventfd is detached: a
+    /// vector is open for everybody or for nobody.
     fn apply(&self, control: &mut Control, changes: &[(VectorIndex, Route)]) -> Events {
+        for (vector, _) in changes {
+            control.late.remove(vector);
+        }
         let mut events = Events::new();
         if control.irqfds.is_empty() {
-            self.signals().set_routes(changes, &mut |vector, event| events.push((vector, event)));
+            self.set_latches(changes, &mut events);
             return events;
         }
         let mut routes = changes.to_vec();
-        for (vector, route) in &mut routes {
-            control.late.remove(vector);
-            if let Err(error) = self.detach(control, *vector) {
-                events.push((*vector, RouteEvent::StillOpen(error)));
-                *route = Route::Closed;
-            }
+        self.close_irqfds(control, &mut routes, &mut events);
+        self.attach(control, &mut routes, &mut events);
+        let mut outcomes = Events::new();
+        self.set_latches(&routes, &mut outcomes);
+        for (vector, outcome) in outcomes {
+            let detached = match outcome {
+                RouteEvent::Delivered => Ok(()),
+                _ => self.detach(control, vector),
+            };
+            events.push((vector, detached.map_or_else(RouteEvent::StillOpen, |()| outcome)));
         }
-        let failed = self.attach(control, &routes);
-        for (vector, route) in &mut routes {
-            if failed.iter().any(|(failed, _)| failed == vector) {
-                *route = Route::Closed;
-            }
-        }
-        events.extend(failed);
-        self.signals().set_routes(&routes, &mut |vector, event| events.push((vector, event)));
         events
+    }
+
+    fn set_latches(&self, routes: &[(VectorIndex, Route)], events: &mut Events) {
+        self.signals().set_routes(routes, &mut |vector, event| events.push((vector, event)));
+    }
+
+    /// Closes both latches of the vectors with an eventfd. Those that KVM does not let go of stay closed as far as
+    /// can be.
+    fn close_irqfds(
+        &self,
+        control: &mut Control,
+        routes: &mut [(VectorIndex, Route)],
+        events: &mut Events,
+    ) {
+        for (vector, route) in routes {
+            if !control.irqfds.contains_key(vector) {
+                continue;
+            }
+            self.set_latches(&[(*vector, Route::Closed)], events);
+            match self.detach(control, *vector) {
+                Ok(()) => self.remove_if_abandoned(control, *vector),
+                Err(error) => {
+                    events.push((*vector, RouteEvent::StillOpen(error)));
+                    *route = Route::Closed;
+                }
+            }
+        }
+    }
+
+    /// Finishes what KVM did not allow when the last holder went.
+    fn remove_if_abandoned(&self, control: &mut Control, vector: VectorIndex) {
+        if control.irqfds.get(&vector).is_some_and(|irqfd| irqfd.holders == 0)
+            && let Ok(gsi) = self.demote(control, vector)
+        {
+            self.give_back(gsi);
+        }
     }
 
     fn detach(&self, control: &mut Control, vector: VectorIndex) -> Result<(), KvmError> {
@@ -179,21 +215,25 @@ impl KvmBackend {
         }
     }
 
-    /// Attaches the eventfds, if they have one, of vectors that are to open. Those that fail are returned, and
-    /// their counters keep what comes.
-    fn attach(&self, control: &mut Control, routes: &[(VectorIndex, Route)]) -> Events {
-        let mut failed = Events::new();
+    /// Attaches the eventfds, if they have one, of vectors that are to open. Those that fail are to be closed
+    /// instead.
+    fn attach(
+        &self,
+        control: &mut Control,
+        routes: &mut [(VectorIndex, Route)],
+        events: &mut Events,
+    ) {
         let mut aims = Vec::new();
-        for &(vector, route) in routes {
+        let mut failed = BTreeMap::new();
+        for &mut (vector, route) in &mut *routes {
             match self.aim(control, vector, route) {
                 Ok(aim) => aims.extend(aim),
-                Err(error) => failed.push((vector, failure(error))),
+                Err(error) => {
+                    failed.insert(vector, error);
+                }
             }
         }
-        if aims.is_empty() {
-            return failed;
-        }
-        let mut refused = self.commit(&aims);
+        let mut refused = if aims.is_empty() { BTreeMap::new() } else { self.commit(&aims) };
         for Aim { vector, gsi, translated } in aims {
             let Some(irqfd) = control.irqfds.get_mut(&vector) else {
                 continue;
@@ -203,10 +243,15 @@ impl KvmBackend {
                 None => irqfd.attach(&self.delivery().vm, gsi, translated),
             };
             if let Err(error) = attached {
-                failed.push((vector, failure(error)));
+                failed.insert(vector, error);
             }
         }
-        failed
+        for (vector, route) in routes {
+            if let Some(error) = failed.remove(vector) {
+                events.push((*vector, failure(error)));
+                *route = Route::Closed;
+            }
+        }
     }
 
     /// What an opening vector with an eventfd needs from the routing table; `None` if nothing, or if there is no
@@ -220,7 +265,7 @@ impl KvmBackend {
         let (Route::Open(message), Some(irqfd)) = (route, control.irqfds.get_mut(&vector)) else {
             return Ok(None);
         };
-        self.move_to_latch(vector, irqfd)?;
+        self.move_to_latch(vector, irqfd);
         match self.delivery().target(message)? {
             Target::Apic(translated) => {
                 let gsi = irqfd.gsi(self.table())?;
@@ -254,7 +299,8 @@ impl KvmBackend {
         let irqfd = IrqfdVector::new(self.table())?;
         let notifier = Arc::clone(&irqfd.notifier);
         control.irqfds.insert(vector, irqfd);
-        let failed = self.attach(control, &[(vector, self.signals().route(vector))]);
+        let mut failed = Events::new();
+        self.attach(control, &mut [(vector, self.signals().route(vector))], &mut failed);
         match failed.into_iter().find_map(|(_, event)| event.into_error()) {
             None => Ok(notifier),
             Some(error) => {
@@ -272,18 +318,19 @@ impl KvmBackend {
             return Ok(None);
         };
         irqfd.detach(self.delivery())?;
-        self.move_to_latch(vector, irqfd)?;
+        self.move_to_latch(vector, irqfd);
         let gsi = irqfd.take_gsi();
         control.irqfds.remove(&vector);
         Ok(gsi)
     }
 
-    /// Moves what a detached eventfd keeps to the latch: kept there too if that is closed, sent if it is open.
-    fn move_to_latch(&self, vector: VectorIndex, irqfd: &IrqfdVector) -> Result<(), KvmError> {
+    /// Moves what a detached eventfd keeps to the latch, where it collapses with what is there.
+    fn move_to_latch(&self, vector: VectorIndex, irqfd: &IrqfdVector) {
         if irqfd.notifier.drain() {
-            self.signals().signal(vector)?;
+            // On a closed latch this cannot fail. An open one has nothing here to be moved, but for a producer
+            // that has outlived its guard.
+            let _ = self.signals().signal(vector);
         }
-        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::translate::{DestinationIds, RequesterId, Translate};
 ///
 /// Called by the thread that signals, while a close waits for it: write memory and nothing else. In
 /// particular, no register of any function may be reached from here, or a guest that points two functions at
-/// each other makes them wait for each other. Any `Fn(RequesterId, MsiMessage)` is one.
+/// each other makes them wait for each other; nor may a descriptor of a vector be taken or dropped. Any `Fn(RequesterId, MsiMessage)` is one.
 pub trait MemoryWrite: Send + Sync {
     /// Writes the four bytes of data to the address.
     fn write(&self, requester: RequesterId, message: MsiMessage);
@@ -96,8 +96,15 @@ impl Delivery {
         Ok(Target::Apic(translated))
     }
 
-    /// Accounts for a message that an outside producer sent while its vector pointed elsewhere than to an APIC.
-    pub(crate) fn discard(&self) {
+    /// Accounts for a message of an outside producer whose vector leads to no APIC.
+    pub(crate) fn lose(&self, target: Target) {
+        match target {
+            Target::Nowhere => self.block(),
+            Target::Apic(_) | Target::Memory => self.discard(),
+        }
+    }
+
+    fn discard(&self) {
         self.losses.discarded.fetch_add(1, Ordering::Relaxed);
     }
 

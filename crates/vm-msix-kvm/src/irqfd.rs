@@ -63,9 +63,9 @@ impl IrqfdVector {
             Attachment::Nobody => {}
             // KVM takes what is in the counter with it: that has been injected.
             Attachment::Kvm(gsi, _) => delivery.vm.deassign_irqfd(&self.notifier, gsi)?,
-            Attachment::Elsewhere(_) => {
+            Attachment::Elsewhere(target) => {
                 if self.notifier.drain() {
-                    delivery.discard();
+                    delivery.lose(target);
                 }
             }
         }

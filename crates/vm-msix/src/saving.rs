@@ -12,7 +12,8 @@ use crate::trigger::signal;
 
 impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     /// Stops the function in order to save it: every vector is closed, whatever its registers say, and signals are
-    /// latched. When it returns, no interrupt of this function is on its way to a CPU.
+    /// latched. When it returns, no interrupt of this function is on its way to a CPU, unless a vector could not be
+    /// closed: that one is in [`unsynced`](Self::unsynced).
     ///
     /// A VM is saved in this order: producers stopped, functions paused, functions saved, and only then the local
     /// APICs, which have by now what was sent. If the source goes on, [`resume`](Self::resume) it.

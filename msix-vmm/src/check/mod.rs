@@ -21,6 +21,7 @@ use report::{Report, Row};
 use rig::Rig;
 use scenarios::Scenario;
 use screen::Screen;
+use verdict::Failure;
 
 /// Why there was no check, or none to see.
 #[derive(Debug, thiserror::Error)]
@@ -86,8 +87,14 @@ fn run_configuration(
     for scenario in scenarios {
         screen.announce(&configuration, scenario.name);
         let started = Instant::now();
-        let outcome = (scenario.run)(&rig).map_err(|failure| failure.to_string());
+        let outcome = (scenario.run)(&rig);
+        let hangs = matches!(outcome, Err(Failure::Machine(_)));
+        let outcome = outcome.map_err(|failure| failure.to_string());
         report.push(screen.row(row(scenario.name, started, outcome))?);
+        if hangs {
+            // What comes next on this machine would wait as long, and say nothing new.
+            break;
+        }
     }
     Ok(())
 }

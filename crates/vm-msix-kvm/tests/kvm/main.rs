@@ -16,6 +16,7 @@ mod hostile_producers;
 mod ioctl_order;
 mod irqfd_mode;
 mod irqfds_to_memory;
+mod partial_failures;
 mod producers;
 mod route_failures;
 mod router;

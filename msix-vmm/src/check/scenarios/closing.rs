@@ -143,6 +143,15 @@ pub(super) fn non_doorbell(rig: &Rig) -> Result<String, Failure> {
     rig.driver(0).change_affinity(vector, MsiMessage::new(address(0), data));
     rig.silent([vector])?;
     rig.handshake(vector, 1)?;
+
+    // What was kept while masked leaves as one write when the vector opens to memory.
+    let written_before = rig.log.memory_writes();
+    rig.driver(0).mask(0);
+    rig.trigger(0)?;
+    rig.trigger(0)?;
+    rig.driver(0).program(0, MsiMessage::new(0x0010_0000, data));
+    rig.driver(0).unmask(0);
+    equal("writes of what was kept", rig.log.memory_writes() - written_before, 1)?;
     rig.intact()?;
     Ok(format!("3 signals, {written} handed to the hook, 0 injected; an interrupt again after"))
 }
