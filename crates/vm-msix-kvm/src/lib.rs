@@ -22,11 +22,13 @@ compile_error!(
 );
 
 mod backend;
+mod control;
 mod delivery;
 mod error;
 mod eventfd;
 mod futex;
 mod guard;
+mod host;
 mod ioctl;
 mod irqfd;
 mod route_table;
