@@ -214,9 +214,11 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
         self.close_and_release();
     }
 
-    /// Ends delivery, as [`reset`](Self::reset) does, when the device goes away. Dropping the function gives everything
-    /// back too.
+    /// Ends delivery when the device goes away: everything is given back, as by [`reset`](Self::reset), and the
+    /// function stays [paused](Self::pause), so that a guest that still reaches its registers acquires nothing
+    /// anew. Dropping the function gives everything back too.
     pub fn destroy(&mut self) {
+        self.pause();
         self.reset();
     }
 

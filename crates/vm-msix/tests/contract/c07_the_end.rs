@@ -26,6 +26,19 @@ fn c07_destroy_does_what_reset_does() {
 }
 
 #[test]
+fn c07_after_destroy_a_guest_that_still_reaches_the_registers_opens_nothing() {
+    let backend = MockBackend::new(2).unwrap();
+    let mut msix = function(2, &backend);
+    bring_up(&mut msix);
+    msix.destroy();
+    backend.take_batches();
+    bring_up(&mut msix);
+    assert!(msix.enabled());
+    assert!(backend.take_batches().is_empty());
+    assert_eq!(msix.trigger(0).unwrap(), Signal::Latched);
+}
+
+#[test]
 fn c07_destroy_may_come_twice() {
     let backend = MockBackend::new(2).unwrap();
     let mut msix = function(2, &backend);
