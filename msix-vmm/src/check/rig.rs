@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use vm_msix::test_utils::GuestDriver;
-use vm_msix::{MsiMessage, Signal, SignalMode, VectorIndex};
+use vm_msix::{MsiMessage, Signal, SignalMode, VectorIndex, Yield};
 use vm_msix_kvm::{KvmMsi, RequesterId, Router};
 use vm_pci_config::PciFunction;
 
@@ -214,7 +214,8 @@ fn host_parts(
         }
         sink.deliver(message.address, message.data);
         Ok::<(), Infallible>(())
-    });
+    })
+    .with_relax(Yield);
     let device = Arc::new(TestDevice::new(configuration.vectors, sender)?);
     let bus = bus_with(device.clone())?;
     Ok(Parts {
