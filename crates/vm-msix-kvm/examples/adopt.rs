@@ -4,9 +4,10 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 
 use kvm_ioctls::{Kvm, VmFd};
+use vm_msix_kvm::Router;
 // [readme]
 use vm_msix::{MsixCap, MsixConfig, MsixError, MsixLayout, Region};
-use vm_msix_kvm::{KvmBackend, KvmMsi, RequesterId, Router};
+use vm_msix_kvm::{Committer, KvmBackend, KvmMsi, RequesterId};
 
 struct Disk {
     msix: Mutex<MsixConfig<KvmBackend>>, // register accesses; interrupts need no lock
@@ -14,8 +15,8 @@ struct Disk {
 }
 
 impl Disk {
-    fn new(vm: Arc<VmFd>, router: Arc<Router>) -> Result<Self, MsixError> {
-        let kvm = KvmMsi::new(vm, router).with_requester(RequesterId::pci(0, 3, 0));
+    fn new(vm: Arc<VmFd>, committer: Arc<Committer>) -> Result<Self, MsixError> {
+        let kvm = KvmMsi::new(vm, committer).with_requester(RequesterId::pci(0, 3, 0));
         let layout = MsixLayout::propose(5, 4)?; // 5 vectors; table and PBA in BAR 4
         let msix = Mutex::new(MsixConfig::new(5, kvm, 0x1042_1af4, "disk0")?);
         Ok(Self { msix, layout })
@@ -56,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     vm.create_irq_chip()?;
     let _vcpu = vm.create_vcpu(0)?;
     let router = Arc::new(Router::new(vm.clone(), Router::irqchip_entries()));
-    let disk = Disk::new(vm, router)?;
+    let disk = Disk::new(vm, Committer::spawn(router)?)?;
 
     // The guest: bus mastering on, entry 1 programmed and unmasked, MSI-X enabled.
     disk.command_write(4);

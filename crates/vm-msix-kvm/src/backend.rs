@@ -2,7 +2,7 @@
 //!
 //! # Signal mode
 //!
-//! The core's [`SignalBackend`] with `KVM_SIGNAL_MSI` as its send. Nothing is registered with KVM.
+//! The core's [`SignalBackend`](vm_msix::SignalBackend) with `KVM_SIGNAL_MSI` as its send. Nothing is registered with KVM.
 //!
 //! # irqfd mode
 //!
@@ -16,57 +16,58 @@
 //!
 //! # The order of ioctls
 //!
-//! Opening: route, then assign. Closing: deassign, and the route stays. Releasing: deassign, then the route goes.
+//! Opening: route, then assign. Closing: deassign, and the route stays. Releasing: deassign, then the route goes. A vector whose
+//! route is not in the table yet opens [later](crate::committer).
 //!
-//! # Locks
+//! # Locks, in order
 //!
-//! `control` serialises everything but triggers, and is held over ioctls; under it comes the route table's
-//! own lock. A trigger takes neither, and nobody is told anything while they are held.
+//! 1. The committer's `running`: commits are one at a time. A vCPU takes it to flush, and in immediate mode.
+//! 2. The map of a function's eventfds. Register writes and PBA reads share it; irqfd mode is entered and left alone.
+//! 3. A vector's own, over `KVM_IRQFD`; two at a time in ascending order, by PBA reads.
+//! 4. Leaves, which are held for no system call but epoll's: late events, the queue, the poll set, the router's GSIs.
+//!
+//! The router's table is held over a commit, under `running` alone: whoever waits for a vector never waits for a commit.
+//! A trigger takes none of these, and nobody is told anything while one is held.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use vm_msix::{
     IntoBackend, IrqfdBackend, MsiBackend, Route, RouteEvent, Signal, SignalMode, VectorCount,
     VectorIndex,
 };
 
-use crate::control::Control;
+use crate::committer::Committer;
 use crate::delivery::{Delivery, LostMessages};
 use crate::error::KvmError;
-use crate::eventfd::sample;
+use crate::eventfd::{Notifier, sample};
+use crate::function::Function;
 use crate::futex::Futex;
 use crate::guard::Irqfd;
-use crate::host::Host;
-use crate::irqfd::IrqfdVector;
-use crate::route_table::RouteTable;
 
 /// Delivers a function's vectors through KVM. Made from a [`KvmMsi`](crate::KvmMsi); clones are the same
 /// backend.
 #[derive(Clone)]
 pub struct KvmBackend {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    host: Host,
-    control: Mutex<Control>,
+    function: Arc<Function>,
 }
 
 impl KvmBackend {
-    pub(crate) fn new(
-        vectors: VectorCount,
-        delivery: Delivery,
-        table: Arc<dyn RouteTable>,
-    ) -> Self {
+    pub(crate) fn new(vectors: VectorCount, delivery: Delivery, committer: Arc<Committer>) -> Self {
         let Ok(signals) = SignalMode::new(delivery).with_relax(Futex).into_backend(vectors);
-        let host = Host { signals, table };
-        Self { shared: Arc::new(Shared { host, control: Mutex::default() }) }
+        Self { function: Function::new(signals, committer) }
     }
 
     /// Messages that reached nobody, so far.
     pub fn lost_messages(&self) -> LostMessages {
-        self.host().delivery().losses.get()
+        self.function.delivery().losses.get()
+    }
+
+    /// How many vectors have their descriptor polled, because there was no GSI when they opened: they deliver, at the cost of a
+    /// wakeup of the committer's thread for each signal.
+    pub fn polled_vectors(&self) -> usize {
+        self.function.irqfds().values().filter(|irqfd| irqfd.lock().is_polled()).count()
     }
 
     /// Translates the routes of descriptors anew, after the [`Translate`](crate::Translate) of this function has
@@ -74,118 +75,92 @@ impl KvmBackend {
     ///
     /// Hold no lock that `translate` takes. What fails is reported by the next register write.
     pub fn invalidate_translations(&self) {
-        let mut control = self.control();
-        let stale: Vec<_> = control
-            .irqfds
-            .iter()
-            .map(|(&vector, irqfd)| (vector, irqfd, self.host().signals.route(vector)))
-            .filter(|(_, irqfd, route)| match route {
-                Route::Open(message) => !self
-                    .host()
-                    .delivery()
-                    .target(*message)
-                    .is_ok_and(|target| irqfd.leads_to(target)),
-                Route::Closed => false,
-            })
-            .map(|(vector, _, route)| (vector, route))
-            .collect();
-        let events = control.apply(self.host(), &stale);
-        control.late.extend(events);
-    }
-
-    /// One holder of a vector's descriptor less; after the last one, the vector is in signal mode.
-    pub(crate) fn put_irqfd(&self, vector: VectorIndex) {
-        let mut control = self.control();
-        let Some(irqfd) = control.irqfds.get_mut(&vector) else {
-            return;
-        };
-        irqfd.holders -= 1;
-        if irqfd.holders > 0 {
-            return;
-        }
-        let gsi = control.demote(self.host(), vector).unwrap_or_else(|error| {
-            control.late.insert(vector, RouteEvent::StillOpen(error));
-            None
-        });
-        // A table may take its time, and a vCPU that masks must not wait for it.
-        drop(control);
-        self.host().give_back(gsi);
-    }
-
-    fn host(&self) -> &Host {
-        &self.shared.host
-    }
-
-    fn control(&self) -> MutexGuard<'_, Control> {
-        // A thread that panicked here left each vector whole: they are changed one by one.
-        self.shared.control.lock().unwrap_or_else(PoisonError::into_inner)
+        self.function.translate_again();
     }
 }
 
 impl MsiBackend for KvmBackend {
     type Error = KvmError;
 
+    #[inline]
     fn vectors(&self) -> VectorCount {
-        self.host().signals.vectors()
+        self.function.signals.vectors()
     }
 
+    #[inline]
     fn set_routes(
         &self,
         changes: &[(VectorIndex, Route)],
         report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>),
     ) {
-        let events = self.control().apply(self.host(), changes);
+        if !self.function.has_irqfds() {
+            return self.function.set_latches(changes, report);
+        }
+        let events = self.function.set_routes(changes);
         events.into_iter().for_each(|(vector, event)| report(vector, event));
+        // What was committed at once is known at once.
+        self.late_events(report);
     }
 
+    #[inline]
     fn late_events(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>)) {
-        let late = std::mem::take(&mut self.control().late);
-        late.into_iter().for_each(|(vector, event)| report(vector, event));
+        for (vector, event) in self.function.late.take() {
+            report(vector, event);
+        }
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        if self.function.has_irqfds() {
+            self.function.committer.flush();
+        }
+    }
 
     #[inline]
     fn signal(&self, vector: VectorIndex) -> Result<Signal, KvmError> {
-        self.host().signals.signal(vector)
+        self.function.signals.signal(vector)
     }
 
     fn latched(&self, qword: usize) -> u64 {
-        let control = self.control();
+        if self.function.has_irqfds() {
+            self.latched_or_counted(qword)
+        } else {
+            self.function.signals.latched(qword)
+        }
+    }
+
+    fn clear_latch(&self, vector: VectorIndex) -> bool {
+        let counted = self.function.has_irqfds() && {
+            let irqfd = self.function.irqfds().get(&vector).cloned();
+            irqfd.is_some_and(|irqfd| irqfd.lock().take_kept())
+        };
+        self.function.signals.clear_latch(vector) | counted
+    }
+
+    fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>)) {
+        let events = self.function.release(self.vectors().indices());
+        events.into_iter().for_each(|(vector, event)| report(vector, event));
+    }
+}
+
+impl KvmBackend {
+    /// 64 vectors' bits of what their latches and counters keep, by one system call.
+    fn latched_or_counted(&self, qword: usize) -> u64 {
         let mut vectors = self.vectors().in_qword(qword);
         let Some(first) = vectors.next() else {
             return 0;
         };
-        let (bits, notifiers): (Vec<_>, Vec<_>) = control
-            .irqfds
+        let irqfds = self.function.irqfds();
+        // Locked until all is read: a count that KVM was told of is no Pending Bit any more, and one that moves to the
+        // latch must be seen here or there.
+        let locked: Vec<_> = irqfds
             .range(first..=vectors.next_back().unwrap_or(first))
-            .filter(|(_, irqfd)| irqfd.keeps())
-            .map(|(vector, irqfd)| (1_u64 << (vector.get() % 64), &*irqfd.notifier))
-            .unzip();
-        let sampled = bits.into_iter().zip(sample(&notifiers));
-        let counted = sampled.filter(|&(_, set)| set).fold(0, |bits, (bit, _)| bits | bit);
-        self.host().signals.latched(qword) | counted
-    }
-
-    fn clear_latch(&self, vector: VectorIndex) -> bool {
-        let control = self.control();
-        let counted = control
-            .irqfds
-            .get(&vector)
-            .is_some_and(|irqfd| irqfd.keeps() && irqfd.notifier.drain());
-        self.host().signals.clear_latch(vector) | counted
-    }
-
-    fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>)) {
-        let mut control = self.control();
-        let closed = |vector| (vector, Route::Closed);
-        let closed: Vec<_> = self.vectors().indices().map(closed).collect();
-        let events = control.apply(self.host(), &closed);
-        // An irqfd that could not be detached keeps its GSI: a route must not vanish under it.
-        let gsis: Vec<_> = control.irqfds.values_mut().filter_map(IrqfdVector::take_gsi).collect();
-        drop(control);
-        self.host().give_back(gsis);
-        events.into_iter().for_each(|(vector, event)| report(vector, event));
+            .map(|(vector, irqfd)| (1_u64 << (vector.get() % 64), irqfd.lock()))
+            .filter(|(_, state)| state.keeps())
+            .collect();
+        let notifiers: Vec<_> = locked.iter().map(|(_, state)| &*state.notifier).collect();
+        let sampled = locked.iter().zip(sample(&notifiers));
+        let counted = sampled.filter(|&(_, set)| set).fold(0, |bits, ((bit, _), _)| bits | bit);
+        counted | self.function.signals.latched(qword)
     }
 }
 
@@ -193,16 +168,18 @@ impl IrqfdBackend for KvmBackend {
     type Irqfd = Irqfd;
 
     fn irqfd(&self, vector: VectorIndex) -> Result<Irqfd, KvmError> {
-        let mut control = self.control();
-        let notifier = match control.irqfds.get_mut(&vector) {
-            Some(irqfd) => {
-                irqfd.holders += 1;
-                Arc::clone(&irqfd.notifier)
-            }
-            None => control.promote(self.host(), vector)?,
-        };
-        drop(control);
-        Ok(Irqfd::new(self.clone(), vector, notifier))
+        let irqfd = self.function.join(vector, None)?;
+        Ok(Irqfd::new(Arc::clone(&self.function), irqfd))
+    }
+
+    fn adopt_irqfd(&self, vector: VectorIndex, eventfd: OwnedFd) -> Result<Irqfd, KvmError> {
+        let notifier = Notifier::of_a_caller(eventfd)?;
+        let irqfd = self.function.join(vector, Some(notifier))?;
+        Ok(Irqfd::new(Arc::clone(&self.function), irqfd))
+    }
+
+    fn swap_irqfds(&self, a: VectorIndex, b: VectorIndex) -> Result<(), KvmError> {
+        self.function.swap(a, b)
     }
 }
 
@@ -210,7 +187,7 @@ impl fmt::Debug for KvmBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KvmBackend")
             .field("vectors", &self.vectors())
-            .field("delivery", self.host().delivery())
+            .field("delivery", self.function.delivery())
             .finish_non_exhaustive()
     }
 }

@@ -32,7 +32,8 @@ pub(crate) struct Delivery {
     pub(crate) vm: Vm,
     pub(crate) requester: RequesterId,
     pub(crate) destination_ids: DestinationIds,
-    pub(crate) translate: Arc<dyn Translate>,
+    /// `None` delivers what the guest wrote.
+    pub(crate) translate: Option<Arc<dyn Translate>>,
     pub(crate) memory_write: Option<Arc<dyn MemoryWrite>>,
     pub(crate) losses: Arc<Losses>,
 }
@@ -89,8 +90,12 @@ impl Delivery {
         if !self.destination_ids.is_doorbell(message) {
             return Ok(Target::Memory);
         }
-        let Some(translated) = self.translate.translate(self.requester, message) else {
-            return Ok(Target::Nowhere);
+        let translated = match &self.translate {
+            None => message,
+            Some(translate) => match translate.translate(self.requester, message) {
+                Some(translated) => translated,
+                None => return Ok(Target::Nowhere),
+            },
         };
         self.destination_ids.check(translated)?;
         Ok(Target::Apic(translated))

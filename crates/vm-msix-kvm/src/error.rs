@@ -21,7 +21,7 @@ pub enum KvmError {
         destination_ids: DestinationIds,
     },
     /// Every GSI is in use.
-    #[error("all {limit} GSIs are in use: free some, or keep vectors off descriptors")]
+    #[error("all {limit} GSIs are in use: free some, or let a committer poll")]
     GsisExhausted {
         /// How many KVM has.
         limit: u32,
@@ -34,6 +34,9 @@ pub enum KvmError {
         /// What KVM said.
         source: errno::Error,
     },
+    /// An eventfd that a caller brought cannot be a vector's latch.
+    #[error("the eventfd cannot be a vector's: {0}")]
+    Eventfd(EventfdFault),
     /// A system call failed.
     #[error("{call} failed: {source}")]
     Call {
@@ -42,6 +45,21 @@ pub enum KvmError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+/// What is wrong with a caller's eventfd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventfdFault {
+    /// It is something else.
+    #[error("it is no eventfd")]
+    NotAnEventfd,
+    /// Its producer would sleep when the counter is full.
+    #[error("it is blocking: create it with EFD_NONBLOCK")]
+    Blocking,
+    /// Its signals do not collapse.
+    #[error("it is a semaphore: create it without EFD_SEMAPHORE")]
+    Semaphore,
 }
 
 impl KvmError {
@@ -54,7 +72,7 @@ impl KvmError {
         match self {
             Self::Message { .. } => true,
             Self::Route { source, .. } => source.errno() == libc::EINVAL,
-            Self::GsisExhausted { .. } | Self::Call { .. } => false,
+            Self::GsisExhausted { .. } | Self::Eventfd(_) | Self::Call { .. } => false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! An eventfd as a latch: its counter keeps a signal until KVM or somebody else takes it.
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{ReadWriteFlags, preadv2};
@@ -9,6 +9,7 @@ use rustix::time::Timespec;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::error::KvmError;
+use crate::foreign_eventfd::check_eventfd;
 
 /// A vector's eventfd.
 ///
@@ -24,6 +25,13 @@ impl Notifier {
             .map_err(|source| KvmError::call("eventfd", source))
     }
 
+    /// Somebody else's eventfd.
+    pub(crate) fn of_a_caller(eventfd: OwnedFd) -> Result<Self, KvmError> {
+        check_eventfd(eventfd.as_fd()).map_err(KvmError::Eventfd)?;
+        // SAFETY: the number is that of a descriptor that nobody else owns any more.
+        Ok(Self(unsafe { EventFd::from_raw_fd(eventfd.into_raw_fd()) }))
+    }
+
     /// As kvm-ioctls wants it.
     pub(crate) fn as_eventfd(&self) -> &EventFd {
         &self.0
@@ -36,10 +44,7 @@ impl Notifier {
 
     /// Takes everything out of the counter; tells whether there was anything.
     pub(crate) fn drain(&self) -> bool {
-        const NO_OFFSET: u64 = u64::MAX;
-        let mut count = [0; 8];
-        let mut buffer = [IoSliceMut::new(&mut count)];
-        preadv2(self, &mut buffer, NO_OFFSET, ReadWriteFlags::NOWAIT).is_ok()
+        take_count(self.as_fd()).is_some()
     }
 }
 
@@ -54,6 +59,15 @@ impl AsFd for Notifier {
         // SAFETY: the descriptor is open for as long as `self`, which the result borrows.
         unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
     }
+}
+
+/// Takes what is in an eventfd's counter, without waiting for there to be something.
+pub(crate) fn take_count(eventfd: BorrowedFd<'_>) -> Option<u64> {
+    const NO_OFFSET: u64 = u64::MAX;
+    let mut count = [0; 8];
+    let mut buffer = [IoSliceMut::new(&mut count)];
+    let read = preadv2(eventfd, &mut buffer, NO_OFFSET, ReadWriteFlags::NOWAIT).ok()?;
+    (read == count.len()).then(|| u64::from_ne_bytes(count))
 }
 
 /// Which of these have a signal in them: one `poll(2)`, without any effect on the counters.

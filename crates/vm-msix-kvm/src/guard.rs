@@ -1,5 +1,6 @@
 //! A vector's descriptor, as somebody outside holds it.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
@@ -7,24 +8,29 @@ use std::sync::Arc;
 use vm_msix::VectorIndex;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::backend::KvmBackend;
 use crate::eventfd::Notifier;
+use crate::function::Function;
+use crate::irqfd::IrqfdVector;
 
 /// The eventfd of a vector: every write to it is a signal.
+///
+/// If somebody else [brings](vm_msix::MsixConfig::adopt_irqfd) another eventfd for the vector, this one is done with, and
+/// holds the vector in irqfd mode all the same.
 ///
 /// Hand the descriptor to vhost, VFIO or another process, and keep this for as long as they live:
 /// when the last one of a vector is dropped, the vector goes back to signal mode and KVM does
 /// not listen to the eventfd any more.
-#[derive(Debug)]
 pub struct Irqfd {
-    backend: KvmBackend,
-    vector: VectorIndex,
+    function: Arc<Function>,
+    irqfd: Arc<IrqfdVector>,
+    /// The vector's when it was asked for.
     notifier: Arc<Notifier>,
 }
 
 impl Irqfd {
-    pub(crate) fn new(backend: KvmBackend, vector: VectorIndex, notifier: Arc<Notifier>) -> Self {
-        Self { backend, vector, notifier }
+    pub(crate) fn new(function: Arc<Function>, irqfd: Arc<IrqfdVector>) -> Self {
+        let notifier = Arc::clone(&irqfd.lock().notifier);
+        Self { function, irqfd, notifier }
     }
 
     /// Another descriptor of the same eventfd, for those who take an `EventFd`.
@@ -36,9 +42,9 @@ impl Irqfd {
         self.notifier.try_clone()
     }
 
-    /// The vector it signals.
+    /// The vector it signals now.
     pub fn vector(&self) -> VectorIndex {
-        self.vector
+        self.irqfd.lock().vector
     }
 }
 
@@ -56,6 +62,15 @@ impl AsRawFd for Irqfd {
 
 impl Drop for Irqfd {
     fn drop(&mut self) {
-        self.backend.put_irqfd(self.vector);
+        self.function.leave(&self.irqfd);
+    }
+}
+
+impl fmt::Debug for Irqfd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Irqfd")
+            .field("vector", &self.vector())
+            .field("notifier", &self.notifier)
+            .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use vm_msix::MsiMessage;
 use vmm_sys_util::errno;
 
+use crate::counters::{Ioctl, IoctlCounters};
 use crate::error::KvmError;
 use crate::eventfd::Notifier;
 use crate::route_table::Gsi;
@@ -17,6 +18,7 @@ pub(crate) struct Vm {
     fd: Arc<VmFd>,
     /// Whether KVM wants to know who sends a message.
     device_ids: bool,
+    counters: Option<Arc<IoctlCounters>>,
 }
 
 /// What became of a message that was handed to KVM.
@@ -31,7 +33,19 @@ pub(crate) enum Injected {
 impl Vm {
     pub(crate) fn new(fd: Arc<VmFd>) -> Self {
         let device_ids = fd.check_extension(Cap::MsiDevid);
-        Self { fd, device_ids }
+        Self { fd, device_ids, counters: None }
+    }
+
+    /// Counts every ioctl from now on.
+    pub(crate) fn count_with(&mut self, counters: Arc<IoctlCounters>) {
+        self.counters = Some(counters);
+    }
+
+    #[inline]
+    fn count(&self, ioctl: Ioctl) {
+        if let Some(counters) = &self.counters {
+            counters.count(ioctl);
+        }
     }
 
     /// `KVM_SIGNAL_MSI`.
@@ -50,6 +64,7 @@ impl Vm {
         if self.device_ids {
             (msi.flags, msi.devid) = (KVM_MSI_VALID_DEVID, requester.0);
         }
+        self.count(Ioctl::SignalMsi);
         match self.fd.signal_msi(msi) {
             Ok(0) => Ok(Injected::NoTarget),
             Ok(_) => Ok(Injected::Delivered),
@@ -63,11 +78,13 @@ impl Vm {
     pub(crate) fn set_gsi_routing(&self, entries: &[kvm_irq_routing_entry]) -> errno::Result<()> {
         let table =
             KvmIrqRouting::from_entries(entries).map_err(|_| errno::Error::new(libc::E2BIG))?;
+        self.count(Ioctl::SetGsiRouting);
         self.fd.set_gsi_routing(&table)
     }
 
     /// `KVM_IRQFD`: from now on KVM takes the signals of this eventfd, those that wait in it first.
     pub(crate) fn assign_irqfd(&self, notifier: &Notifier, gsi: Gsi) -> Result<(), KvmError> {
+        self.count(Ioctl::IrqfdAssign);
         self.fd
             .register_irqfd(notifier.as_eventfd(), gsi.0)
             .map_err(|source| KvmError::call("KVM_IRQFD", source))
@@ -75,6 +92,7 @@ impl Vm {
 
     /// `KVM_IRQFD` with `DEASSIGN`: when it returns, no interrupt of this eventfd comes any more.
     pub(crate) fn deassign_irqfd(&self, notifier: &Notifier, gsi: Gsi) -> Result<(), KvmError> {
+        self.count(Ioctl::IrqfdDeassign);
         self.fd
             .unregister_irqfd(notifier.as_eventfd(), gsi.0)
             .map_err(|source| KvmError::call("KVM_IRQFD deassign", source))

@@ -7,26 +7,28 @@ use kvm_ioctls::VmFd;
 use vm_msix::{IntoBackend, VectorCount};
 
 use crate::backend::KvmBackend;
+use crate::committer::Committer;
+use crate::counters::IoctlCounters;
 use crate::delivery::{Delivery, Losses, MemoryWrite};
 use crate::error::KvmError;
 use crate::ioctl::Vm;
-use crate::route_table::RouteTable;
-use crate::translate::{DestinationIds, Identity, RequesterId, Translate};
+use crate::translate::{DestinationIds, RequesterId, Translate};
 
 /// Delivery through KVM: the source of a function's [`KvmBackend`].
 ///
 /// ```no_run
 /// use std::sync::Arc;
 /// use vm_msix::MsixConfig;
-/// use vm_msix_kvm::{KvmMsi, RequesterId, Router};
+/// use vm_msix_kvm::{Committer, KvmMsi, RequesterId, Router};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let vm = Arc::new(kvm_ioctls::Kvm::new()?.create_vm()?);
 /// vm.create_irq_chip()?;
 /// // One per VM:
 /// let router = Arc::new(Router::new(vm.clone(), Router::irqchip_entries()));
+/// let committer = Committer::spawn(router)?;
 /// // One per function:
-/// let kvm = KvmMsi::new(vm, router).with_requester(RequesterId::pci(0, 3, 0));
+/// let kvm = KvmMsi::new(vm, committer).with_requester(RequesterId::pci(0, 3, 0));
 /// let msix = MsixConfig::new(9, kvm, 0x1041_1af4, "net0")?;
 /// # Ok(())
 /// # }
@@ -34,24 +36,24 @@ use crate::translate::{DestinationIds, Identity, RequesterId, Translate};
 #[derive(Clone)]
 pub struct KvmMsi {
     delivery: Delivery,
-    routes: Arc<dyn RouteTable>,
+    committer: Arc<Committer>,
 }
 
 impl KvmMsi {
-    /// Delivery to this VM. The table is asked only for vectors that are put on a descriptor.
+    /// Delivery to this VM. The committer is asked only for vectors that are put on a descriptor.
     ///
     /// Without more said: requester ID 0, 8-bit destination IDs, no translation, and messages to memory
     /// are discarded and counted.
-    pub fn new(vm: Arc<VmFd>, routes: Arc<dyn RouteTable>) -> Self {
+    pub fn new(vm: Arc<VmFd>, committer: Arc<Committer>) -> Self {
         let delivery = Delivery {
             vm: Vm::new(vm),
             requester: RequesterId::default(),
             destination_ids: DestinationIds::default(),
-            translate: Arc::new(Identity),
+            translate: None,
             memory_write: None,
             losses: Arc::new(Losses::default()),
         };
-        Self { delivery, routes }
+        Self { delivery, committer }
     }
 
     /// The function's requester ID.
@@ -68,7 +70,13 @@ impl KvmMsi {
 
     /// Translates messages on their way.
     pub fn with_translate(mut self, translate: impl Translate + 'static) -> Self {
-        self.delivery.translate = Arc::new(translate);
+        self.delivery.translate = Some(Arc::new(translate));
+        self
+    }
+
+    /// Counts the functions' ioctls.
+    pub fn with_ioctl_counters(mut self, counters: Arc<IoctlCounters>) -> Self {
+        self.delivery.vm.count_with(counters);
         self
     }
 
@@ -84,10 +92,10 @@ impl IntoBackend for KvmMsi {
     type Error = KvmError;
 
     fn into_backend(self, vectors: VectorCount) -> Result<KvmBackend, KvmError> {
-        let Self { mut delivery, routes } = self;
+        let Self { mut delivery, committer } = self;
         // Each function counts its own.
         delivery.losses = Arc::new(Losses::default());
-        Ok(KvmBackend::new(vectors, delivery, routes))
+        Ok(KvmBackend::new(vectors, delivery, committer))
     }
 }
 

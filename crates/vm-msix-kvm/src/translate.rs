@@ -65,16 +65,6 @@ pub trait Translate: Send + Sync {
     fn translate(&self, requester: RequesterId, message: MsiMessage) -> Option<MsiMessage>;
 }
 
-/// Delivers what the guest wrote.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Identity;
-
-impl Translate for Identity {
-    fn translate(&self, _requester: RequesterId, message: MsiMessage) -> Option<MsiMessage> {
-        Some(message)
-    }
-}
-
 /// 15-bit destination IDs without an IOMMU, as guests use them that see
 /// `KVM_FEATURE_MSI_EXT_DEST_ID`: bits 11:5 of the address are bits 14:8 of the ID. Needs
 /// [`DestinationIds::Bits32`].

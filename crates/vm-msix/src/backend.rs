@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::error::Error;
+#[cfg(feature = "std")]
+use std::os::fd::OwnedFd;
 
 use crate::route::Route;
 use crate::vector::{VectorCount, VectorIndex};
@@ -173,6 +175,10 @@ macro_rules! forward {
 forward!(&T, Box<T>, Arc<T>);
 
 /// A backend whose vectors can be given to others as descriptors (C13): vhost, VFIO, another process.
+///
+/// # Threading
+///
+/// All of it is control, as [`MsiBackend`] has it; dropping an [`Irqfd`](Self::Irqfd) is not, and happens on any thread.
 #[cfg(feature = "std")]
 pub trait IrqfdBackend: MsiBackend {
     /// Keeps a vector on its descriptor: the eventfd whose writes are signals. When the last one of
@@ -185,6 +191,26 @@ pub trait IrqfdBackend: MsiBackend {
     ///
     /// What the backend needed and did not get; the vector goes on as it was.
     fn irqfd(&self, vector: VectorIndex) -> Result<Self::Irqfd, Self::Error>;
+
+    /// Puts a vector on a descriptor that the caller brings, in the place of the one that it has, if it has one: what waits in
+    /// that one is delivered or stays pending, and what comes into it later reaches nobody.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be a vector's, or the backend did not get what it needed; the vector goes on as it was.
+    fn adopt_irqfd(
+        &self,
+        vector: VectorIndex,
+        eventfd: OwnedFd,
+    ) -> Result<Self::Irqfd, Self::Error>;
+
+    /// Lets two vectors exchange their descriptors, of which either may have none: those who hold one, and those who write it,
+    /// signal the other vector from now on. What waits in a descriptor stays with its vector.
+    ///
+    /// # Errors
+    ///
+    /// A descriptor could not be taken out of its vector; both are where they were.
+    fn swap_irqfds(&self, a: VectorIndex, b: VectorIndex) -> Result<(), Self::Error>;
 }
 
 #[cfg(feature = "std")]
@@ -195,6 +221,18 @@ macro_rules! forward_irqfd {
 
             fn irqfd(&self, vector: VectorIndex) -> Result<T::Irqfd, T::Error> {
                 (**self).irqfd(vector)
+            }
+
+            fn adopt_irqfd(
+                &self,
+                vector: VectorIndex,
+                eventfd: OwnedFd,
+            ) -> Result<T::Irqfd, T::Error> {
+                (**self).adopt_irqfd(vector, eventfd)
+            }
+
+            fn swap_irqfds(&self, a: VectorIndex, b: VectorIndex) -> Result<(), T::Error> {
+                (**self).swap_irqfds(a, b)
             }
         }
     )*};

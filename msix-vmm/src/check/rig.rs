@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use vm_msix::test_utils::GuestDriver;
 use vm_msix::{MsiMessage, Signal, SignalMode, VectorIndex, Yield};
-use vm_msix_kvm::{KvmMsi, RequesterId, Router};
+use vm_msix_kvm::{Committer, KvmMsi, RequesterId, Router};
 use vm_pci_config::PciFunction;
 
 use super::configuration::{Configuration, Delivery};
@@ -230,7 +230,8 @@ fn kvm_parts(configuration: Configuration, log: &Arc<MessageLog>) -> Result<Part
     let vm = Vm::new(configuration.apic, configuration.cpus)?;
     let router = Arc::new(Router::new(vm.vm_fd(), Router::irqchip_entries()));
     let memory = log.clone();
-    let source = KvmMsi::new(vm.vm_fd(), router.clone())
+    let committer = Committer::spawn(router.clone())?;
+    let source = KvmMsi::new(vm.vm_fd(), committer)
         .with_requester(RequesterId::pci(0, DEVICE_NUMBER, 0))
         .with_translate(Tap(log.clone()))
         .with_memory_write(move |_requester, _message| memory.memory_write());

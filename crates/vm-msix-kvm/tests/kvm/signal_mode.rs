@@ -119,7 +119,10 @@ fn c7_a_reset_forgets_what_was_latched() {
 fn signal_mode_brings_up_2048_vectors_without_gsi_route_or_message() {
     let Some(kvm) = crate::support::open::kvm() else { return };
     let vm = Arc::new(kvm.create_vm().unwrap());
-    let mut msix = function(2048, vm_msix_kvm::KvmMsi::new(vm, Arc::new(NoTable)));
+    let mut msix = function(
+        2048,
+        vm_msix_kvm::KvmMsi::new(vm, vm_msix_kvm::Committer::immediate(Arc::new(NoTable))),
+    );
     let messages: Vec<_> =
         (0..2048_u32).map(|vector| MsiMessage::new(0xfee0_0000, 0x20 + vector % 0xc0)).collect();
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_enable_cap};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use vm_msix::MsixConfig;
-use vm_msix_kvm::{DestinationIds, KvmMsi, RouteTable, Router};
+use vm_msix_kvm::{Committer, DestinationIds, KvmMsi, RouteTable, Router};
 
 use super::lapic::Lapic;
 use super::{Msix, open};
@@ -74,9 +74,14 @@ impl Fixture {
         self.delivery_with(self.router.clone())
     }
 
-    /// Delivery to this VM, with another table.
+    /// Delivery to this VM, with another table, each route committed at once.
     pub(crate) fn delivery_with(&self, routes: Arc<dyn RouteTable>) -> KvmMsi {
-        KvmMsi::new(self.vm.clone(), routes).with_destination_ids(self.destination_ids)
+        self.delivery_by(Committer::immediate(routes))
+    }
+
+    /// Delivery to this VM, with a committer.
+    pub(crate) fn delivery_by(&self, committer: Arc<Committer>) -> KvmMsi {
+        KvmMsi::new(self.vm.clone(), committer).with_destination_ids(self.destination_ids)
     }
 
     /// A function of this VM.

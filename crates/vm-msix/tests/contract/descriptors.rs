@@ -45,6 +45,28 @@ impl IrqfdBackend for Sockets {
         *slot = Arc::downgrade(&irqfd);
         Ok(irqfd)
     }
+
+    fn adopt_irqfd(
+        &self,
+        vector: VectorIndex,
+        eventfd: OwnedFd,
+    ) -> Result<Arc<OwnedFd>, MockError> {
+        let mut lent = self.lent.lock().unwrap();
+        let slot = lent.get_mut(vector.as_usize()).ok_or(MockError)?;
+        let irqfd = Arc::new(eventfd);
+        *slot = Arc::downgrade(&irqfd);
+        Ok(irqfd)
+    }
+
+    fn swap_irqfds(&self, a: VectorIndex, b: VectorIndex) -> Result<(), MockError> {
+        let mut lent = self.lent.lock().unwrap();
+        let last = a.as_usize().max(b.as_usize());
+        if last >= lent.len() {
+            return Err(MockError);
+        }
+        lent.swap(a.as_usize(), b.as_usize());
+        Ok(())
+    }
 }
 
 impl MsiBackend for Sockets {

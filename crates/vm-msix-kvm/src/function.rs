@@ -1,0 +1,166 @@
+//! One function's vectors: the latches of all, and the eventfds of those that have a descriptor.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+
+use vm_msix::{MsiBackend, Route, RouteEvent, Signal, SignalBackend, VectorIndex};
+
+use crate::committer::{Committer, Opening};
+use crate::delivery::Delivery;
+use crate::error::KvmError;
+use crate::futex::Futex;
+use crate::irqfd::{IrqfdVector, Ticket};
+use crate::late::{Events, LateEvents};
+use crate::mass_close::close_bound;
+use crate::route_table::Gsi;
+
+/// What a function's backend is a handle of.
+pub(crate) struct Function {
+    this: Weak<Self>,
+    pub(crate) signals: SignalBackend<Delivery, Futex>,
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) late: LateEvents,
+    irqfds: RwLock<Irqfds>,
+    /// How many there are: register writes of a function without any look no further.
+    irqfd_count: AtomicUsize,
+}
+
+/// The vectors in irqfd mode.
+pub(crate) type Irqfds = BTreeMap<VectorIndex, Arc<IrqfdVector>>;
+
+impl Function {
+    pub(crate) fn new(
+        signals: SignalBackend<Delivery, Futex>,
+        committer: Arc<Committer>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            signals,
+            committer,
+            late: LateEvents::default(),
+            irqfds: RwLock::default(),
+            irqfd_count: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn this(&self) -> Weak<Self> {
+        self.this.clone()
+    }
+
+    pub(crate) fn delivery(&self) -> &Delivery {
+        self.signals.sender()
+    }
+
+    pub(crate) fn has_irqfds(&self) -> bool {
+        // Acquire: who sees that the last one went sees what it left in its vector's latch.
+        self.irqfd_count.load(Ordering::Acquire) != 0
+    }
+
+    // A map is whole whoever panicked, here and below.
+    pub(crate) fn irqfds(&self) -> RwLockReadGuard<'_, Irqfds> {
+        self.irqfds.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn irqfds_mut(&self) -> RwLockWriteGuard<'_, Irqfds> {
+        self.irqfds.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn note_count(&self, irqfds: &Irqfds) {
+        self.irqfd_count.store(irqfds.len(), Ordering::Release);
+    }
+}
+
+/// The latches in memory. A vector's latch is opened and closed with the lock of its eventfd held, if it has one.
+impl Function {
+    /// Of a function without eventfds.
+    #[inline]
+    pub(crate) fn set_latches(
+        &self,
+        changes: &[(VectorIndex, Route)],
+        report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>),
+    ) {
+        for (vector, _) in changes {
+            self.late.forget(*vector);
+        }
+        self.signals.set_routes(changes, report);
+    }
+
+    pub(crate) fn set_latch(&self, vector: VectorIndex, route: Route, events: &mut Events) {
+        self.signals
+            .set_routes(&[(vector, route)], &mut |vector, event| events.push((vector, event)));
+    }
+
+    pub(crate) fn close_latch(&self, vector: VectorIndex) {
+        self.signals.set_routes(&[(vector, Route::Closed)], &mut |_, _| {});
+    }
+
+    pub(crate) fn signal(&self, vector: VectorIndex) -> Result<Signal, KvmError> {
+        self.signals.signal(vector)
+    }
+}
+
+/// The control path.
+impl Function {
+    /// Gives vectors these routes; what must be committed first is queued, and goes together.
+    pub(crate) fn set_routes(&self, changes: &[(VectorIndex, Route)]) -> Events {
+        let mut events = Events::new();
+        let mut openings = Vec::new();
+        let mut unheld = Vec::new();
+        let irqfds = self.irqfds();
+        close_bound(self, &irqfds, changes);
+        for &(vector, route) in changes {
+            let Some(irqfd) = irqfds.get(&vector) else {
+                self.late.forget(vector);
+                self.set_latch(vector, route, &mut events);
+                continue;
+            };
+            let mut state = irqfd.lock();
+            let ticket = state.set_route(self, route, &mut events);
+            openings.extend(self.opening(irqfd, ticket));
+            if state.holders == 0 {
+                unheld.push(Arc::clone(irqfd));
+            }
+        }
+        drop(irqfds);
+        unheld.iter().for_each(|irqfd| self.forget_unheld(irqfd));
+        self.committer.enqueue(openings);
+        events
+    }
+
+    /// Translates the routes of descriptors anew.
+    pub(crate) fn translate_again(&self) {
+        let irqfds = self.irqfds();
+        let again = |irqfd| self.opening(irqfd, irqfd.lock().translate_again(self));
+        let openings = irqfds.values().filter_map(again).collect();
+        drop(irqfds);
+        self.committer.enqueue(openings);
+    }
+
+    /// Closes every vector and gives every GSI back.
+    pub(crate) fn release(&self, vectors: impl Iterator<Item = VectorIndex>) -> Events {
+        let closed: Vec<_> = vectors.map(|vector| (vector, Route::Closed)).collect();
+        let events = self.set_routes(&closed);
+        // An irqfd that could not be detached keeps its GSI: a route must not vanish under it.
+        let gsis: Vec<_> =
+            self.irqfds().values().filter_map(|irqfd| irqfd.lock().take_gsi()).collect();
+        self.give_back(gsis);
+        events
+    }
+
+    /// Gives GSIs back that no irqfd is assigned to.
+    pub(crate) fn give_back(&self, gsis: impl IntoIterator<Item = Gsi>) {
+        let gsis: Vec<_> = gsis.into_iter().collect();
+        if !gsis.is_empty() {
+            self.committer.table().release(&gsis);
+        }
+    }
+
+    pub(crate) fn opening(
+        &self,
+        irqfd: &Arc<IrqfdVector>,
+        ticket: Option<Ticket>,
+    ) -> Option<Opening> {
+        ticket.map(|ticket| Opening { function: self.this(), irqfd: Arc::clone(irqfd), ticket })
+    }
+}
