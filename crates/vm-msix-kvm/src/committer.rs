@@ -31,6 +31,7 @@ use crate::error::KvmError;
 use crate::eventfd::Notifier;
 use crate::function::Function;
 use crate::irqfd::{IrqfdVector, Ticket};
+use crate::mass_close::MassClose;
 use crate::poller::{Patience, Poller, Token};
 use crate::route_table::{Gsi, MsiRoute, RouteTable};
 
@@ -67,6 +68,8 @@ struct Queue {
     batches: usize,
     /// Whoever commits knows that there is something to do.
     kicked: bool,
+    /// Closes that go on, and are faster with help.
+    closes: Vec<Arc<MassClose>>,
 }
 
 /// A vector that opens when its route has been committed.
@@ -84,6 +87,8 @@ pub struct Batch<'a> {
 
 impl Committer {
     /// Commits on a thread of its own.
+    ///
+    /// When many vectors close at once, the thread starts a few more for as long as that takes; if it cannot, it is slower.
     ///
     /// # Errors
     ///
@@ -142,6 +147,14 @@ impl Committer {
         Batch { committer: self }
     }
 
+    /// Lets the thread, if there is one, help with a close.
+    pub(crate) fn call_for_help(&self, close: &Arc<MassClose>) {
+        if let (Some(_), Some(poller)) = (&self.thread, &self.work.poller) {
+            self.work.queue().closes.push(Arc::clone(close));
+            poller.kick();
+        }
+    }
+
     pub(crate) fn table(&self) -> &dyn RouteTable {
         &*self.work.table
     }
@@ -152,6 +165,11 @@ impl Committer {
             self.work.queue().openings.extend(openings);
             self.work.begin();
         }
+    }
+
+    /// Whether commits come later than what they are for.
+    pub(crate) fn defers(&self) -> bool {
+        self.work.poller.is_some()
     }
 
     /// Whether a vector without a GSI is looked after.
@@ -190,6 +208,8 @@ impl Work {
 
     fn run_until_stopped(&self) {
         while !self.stopped.load(Ordering::Acquire) {
+            let closes = std::mem::take(&mut self.queue().closes);
+            closes.iter().for_each(|close| close.help());
             self.run_pending(Patience::Forever);
         }
     }

@@ -12,7 +12,7 @@ use crate::error::KvmError;
 use crate::futex::Futex;
 use crate::irqfd::{IrqfdVector, Ticket};
 use crate::late::{Events, LateEvents};
-use crate::mass_close::close_bound;
+use crate::mass_close::close_many;
 use crate::route_table::Gsi;
 
 /// What a function's backend is a handle of.
@@ -108,7 +108,7 @@ impl Function {
         let mut openings = Vec::new();
         let mut unheld = Vec::new();
         let irqfds = self.irqfds();
-        close_bound(self, &irqfds, changes);
+        close_many(self, &irqfds, changes);
         for &(vector, route) in changes {
             let Some(irqfd) = irqfds.get(&vector) else {
                 self.late.forget(vector);

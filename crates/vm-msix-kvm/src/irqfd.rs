@@ -17,8 +17,8 @@
 //!
 //! While it is nobody's, or queued, the counter keeps what comes, and is part of the Pending Bit.
 //!
-//! A queued vector has not opened yet: its latch in memory opens when KVM listens to its eventfd, so that it is
-//! open for everybody or for nobody. A vector that was open when it got its descriptor, or another one, stays so.
+//! The latch in memory opens without waiting for a deferred commit: triggers of this process need no route. If the commit
+//! fails, it closes again. In immediate mode, which learns of the failure in time, it opens after the commit.
 //!
 //! What was queued is finished by whoever committed, if its ticket is still good. A close voids the ticket under the
 //! vector's lock, and never waits for the commit.
@@ -122,7 +122,9 @@ impl State {
         match self.attach(function, message) {
             Ok(ticket) => {
                 self.route = route;
-                if ticket.is_none() {
+                // KVM takes the message by KVM_SIGNAL_MSI already. Where the commit's outcome is known at once, it is
+                // waited for.
+                if ticket.is_none() || function.committer.defers() {
                     self.open_latch(function, events);
                 }
                 ticket
