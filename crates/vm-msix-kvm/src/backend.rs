@@ -67,7 +67,7 @@ impl KvmBackend {
     /// How many vectors have their descriptor polled, because there was no GSI when they opened: they deliver, at the cost of a
     /// wakeup of the committer's thread for each signal.
     pub fn polled_vectors(&self) -> usize {
-        self.function.irqfds().values().filter(|irqfd| irqfd.lock().is_polled()).count()
+        self.function.irqfds().iter().filter(|irqfd| irqfd.lock().is_polled()).count()
     }
 
     /// Translates the routes of descriptors anew, after the [`Translate`](crate::Translate) of this function has
@@ -130,7 +130,7 @@ impl MsiBackend for KvmBackend {
 
     fn clear_latch(&self, vector: VectorIndex) -> bool {
         let counted = self.function.has_irqfds() && {
-            let irqfd = self.function.irqfds().get(&vector).cloned();
+            let irqfd = self.function.irqfds().get(vector).cloned();
             irqfd.is_some_and(|irqfd| irqfd.lock().take_kept())
         };
         self.function.signals.clear_latch(vector) | counted
@@ -145,16 +145,12 @@ impl MsiBackend for KvmBackend {
 impl KvmBackend {
     /// 64 vectors' bits of what their latches and counters keep, by one system call.
     fn latched_or_counted(&self, qword: usize) -> u64 {
-        let mut vectors = self.vectors().in_qword(qword);
-        let Some(first) = vectors.next() else {
-            return 0;
-        };
         let irqfds = self.function.irqfds();
         // Locked until all is read: a count that KVM was told of is no Pending Bit any more, and one that moves to the
         // latch must be seen here or there.
         let locked: Vec<_> = irqfds
-            .range(first..=vectors.next_back().unwrap_or(first))
-            .map(|(vector, irqfd)| (1_u64 << (vector.get() % 64), irqfd.lock()))
+            .in_qword(qword)
+            .map(|(bit, irqfd)| (bit, irqfd.lock()))
             .filter(|(_, state)| state.keeps())
             .collect();
         let notifiers: Vec<_> = locked.iter().map(|(_, state)| &*state.notifier).collect();

@@ -1,6 +1,5 @@
 //! One function's vectors: the latches of all, and the eventfds of those that have a descriptor.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
@@ -11,6 +10,7 @@ use crate::delivery::Delivery;
 use crate::error::KvmError;
 use crate::futex::Futex;
 use crate::irqfd::{IrqfdVector, Ticket};
+use crate::irqfds::Irqfds;
 use crate::late::{Events, LateEvents};
 use crate::mass_close::close_many;
 use crate::route_table::Gsi;
@@ -25,9 +25,6 @@ pub(crate) struct Function {
     /// How many there are: register writes of a function without any look no further.
     irqfd_count: AtomicUsize,
 }
-
-/// The vectors in irqfd mode.
-pub(crate) type Irqfds = BTreeMap<VectorIndex, Arc<IrqfdVector>>;
 
 impl Function {
     pub(crate) fn new(
@@ -110,7 +107,7 @@ impl Function {
         let irqfds = self.irqfds();
         close_many(self, &irqfds, changes);
         for &(vector, route) in changes {
-            let Some(irqfd) = irqfds.get(&vector) else {
+            let Some(irqfd) = irqfds.get(vector) else {
                 self.late.forget(vector);
                 self.set_latch(vector, route, &mut events);
                 continue;
@@ -132,7 +129,7 @@ impl Function {
     pub(crate) fn translate_again(&self) {
         let irqfds = self.irqfds();
         let again = |irqfd| self.opening(irqfd, irqfd.lock().translate_again(self));
-        let openings = irqfds.values().filter_map(again).collect();
+        let openings = irqfds.iter().filter_map(again).collect();
         drop(irqfds);
         self.committer.enqueue(openings);
     }
@@ -143,7 +140,7 @@ impl Function {
         let events = self.set_routes(&closed);
         // An irqfd that could not be detached keeps its GSI: a route must not vanish under it.
         let gsis: Vec<_> =
-            self.irqfds().values().filter_map(|irqfd| irqfd.lock().take_gsi()).collect();
+            self.irqfds().iter().filter_map(|irqfd| irqfd.lock().take_gsi()).collect();
         self.give_back(gsis);
         events
     }

@@ -33,6 +33,7 @@ mod futex;
 mod guard;
 mod ioctl;
 mod irqfd;
+mod irqfds;
 mod late;
 mod mass_close;
 mod modes;

@@ -13,8 +13,9 @@ use std::thread;
 
 use vm_msix::{Route, VectorIndex};
 
-use crate::function::{Function, Irqfds};
+use crate::function::Function;
 use crate::irqfd::IrqfdVector;
+use crate::irqfds::Irqfds;
 
 /// From here on help is called for: below, waking somebody takes as long as the close.
 const WORTH_HELP: usize = 16;
@@ -39,7 +40,7 @@ pub(crate) fn close_many(function: &Function, irqfds: &Irqfds, changes: &[(Vecto
     }
     let bound: Vec<_> = changes
         .iter()
-        .filter_map(|(vector, _)| irqfds.get(vector))
+        .filter_map(|(vector, _)| irqfds.get(*vector))
         .filter(|irqfd| irqfd.lock().is_kvms())
         .cloned()
         .collect();

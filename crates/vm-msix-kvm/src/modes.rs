@@ -20,7 +20,7 @@ impl Function {
         brought: Option<Notifier>,
     ) -> Result<Arc<IrqfdVector>, KvmError> {
         let mut irqfds = self.irqfds_mut();
-        let (irqfd, brought) = match irqfds.get(&vector) {
+        let (irqfd, brought) = match irqfds.get(vector) {
             Some(irqfd) => (Arc::clone(irqfd), brought),
             None => {
                 let notifier = brought.map_or_else(Notifier::new, Ok)?;
@@ -81,7 +81,7 @@ impl Function {
             return;
         }
         let gsi = state.take_gsi();
-        irqfds.remove(&state.vector);
+        irqfds.remove(state.vector);
         self.note_count(&irqfds);
         drop(state);
         drop(irqfds);
@@ -95,7 +95,7 @@ impl Function {
             return Ok(());
         }
         let mut irqfds = self.irqfds_mut();
-        let pair = [a, b].map(|vector| irqfds.remove(&vector));
+        let pair = [a, b].map(|vector| irqfds.remove(vector));
         let withdrawn = pair.iter().flatten().try_for_each(|irqfd| irqfd.lock().withdraw(self));
         let places = if withdrawn.is_ok() { [b, a] } else { [a, b] };
         let mut openings = Vec::new();

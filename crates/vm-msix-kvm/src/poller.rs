@@ -107,7 +107,7 @@ impl Poller {
             return;
         };
         let Some(function) = function.upgrade() else { return };
-        let irqfd = function.irqfds().get(&vector).cloned();
+        let irqfd = function.irqfds().get(vector).cloned();
         if let Some(irqfd) = irqfd {
             irqfd.lock().serve(&function, Token(token));
         }

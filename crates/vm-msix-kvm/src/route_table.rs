@@ -11,6 +11,13 @@ use crate::translate::RequesterId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gsi(pub u32);
 
+impl Gsi {
+    /// As the index of an array by number.
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// An entry of the routing table for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MsiRoute {

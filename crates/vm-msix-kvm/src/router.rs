@@ -3,10 +3,10 @@
 //! # Two locks
 //!
 //! `gsis` says whose number is whose, and is never held over a system call: taking one and giving it back wait for no
-//! commit. `table` is what KVM has, and is held over the commit. A GSI that was given back is taken out of the table by the
-//! next commit: nothing uses its route any more, and its next owner sets another before it assigns an irqfd.
+//! commit. `table` is what KVM has, and is held over the commit. The route of a GSI that was given back is left out of the
+//! next commit: nothing uses it any more, and its next owner sets another before it assigns an irqfd.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,19 +29,23 @@ pub struct Router {
     own: Vec<kvm_irq_routing_entry>,
     limit: u32,
     gsis: Mutex<Gsis>,
-    table: Mutex<BTreeMap<Gsi, MsiRoute>>,
+    table: Mutex<Table>,
     observer: Arc<dyn RouterObserver>,
 }
 
 /// The numbers.
 #[derive(Debug)]
 struct Gsis {
-    free: BTreeSet<Gsi>,
-    /// How many there were to lend.
-    lendable: usize,
-    /// Given back, and perhaps in the table still.
+    /// The next to lend is the last.
+    free: Vec<Gsi>,
+    /// By number.
+    lent: Vec<bool>,
+    /// Given back since the last commit, lent again or not.
     returned: BTreeSet<Gsi>,
 }
+
+/// By number.
+type Table = Vec<Option<MsiRoute>>;
 
 /// Is told what happens to the routing table, which no function sees. `()` observes nothing.
 ///
@@ -73,14 +77,16 @@ impl Router {
         let first = own.iter().map(|entry| entry.gsi.saturating_add(1)).max().unwrap_or(0);
         // KVM counts entries too, and an IOAPIC pin can have two.
         let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(own.len());
-        let free: BTreeSet<_> = (first..limit).map(Gsi).take(room).collect();
-        let gsis = Gsis { lendable: free.len(), free, returned: BTreeSet::new() };
+        let mut free: Vec<_> = (first..limit).map(Gsi).take(room).collect();
+        let numbers = free.last().map_or(0, |last| last.index() + 1);
+        free.reverse();
+        let gsis = Gsis { free, lent: vec![false; numbers], returned: BTreeSet::new() };
         Self {
             vm,
             own,
             limit,
             gsis: Mutex::new(gsis),
-            table: Mutex::default(),
+            table: Mutex::new(vec![None; numbers]),
             observer: Arc::new(()),
         }
     }
@@ -104,8 +110,7 @@ impl Router {
 
     /// How many GSIs are lent out.
     pub fn gsis_in_use(&self) -> usize {
-        let gsis = self.gsis();
-        gsis.lendable - gsis.free.len()
+        self.gsis().lent.iter().filter(|lent| **lent).count()
     }
 
     // What a panicking thread left behind is whole, here and below: nothing is changed in two steps.
@@ -113,39 +118,32 @@ impl Router {
         self.gsis.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn table(&self) -> MutexGuard<'_, BTreeMap<Gsi, MsiRoute>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those of the routes that are news, and whose GSI has not been given back in the meantime.
-    fn changes(
-        &self,
-        table: &mut BTreeMap<Gsi, MsiRoute>,
-        routes: &[(Gsi, MsiRoute)],
-    ) -> Vec<(Gsi, MsiRoute)> {
+    /// Forgets the routes of GSIs that were given back, and finds those of these routes that are news.
+    fn changes(&self, table: &mut Table, routes: &[(Gsi, MsiRoute)]) -> Vec<(Gsi, MsiRoute)> {
         let mut gsis = self.gsis();
         for gsi in std::mem::take(&mut gsis.returned) {
-            table.remove(&gsi);
+            table[gsi.index()] = None;
         }
         let is_news = |(gsi, route): &&(Gsi, MsiRoute)| {
-            table.get(gsi) != Some(route) && !gsis.free.contains(gsi)
+            gsis.lent.get(gsi.index()) == Some(&true) && table[gsi.index()] != Some(*route)
         };
         routes.iter().filter(is_news).copied().collect()
     }
 
     /// Commits what is in the table, with these routes put over it. KVM takes it all or nothing.
-    fn commit(
-        &self,
-        table: &mut BTreeMap<Gsi, MsiRoute>,
-        routes: &[(Gsi, MsiRoute)],
-    ) -> errno::Result<()> {
-        let before: Vec<_> =
-            routes.iter().map(|&(gsi, route)| (gsi, table.insert(gsi, route))).collect();
+    fn commit(&self, table: &mut Table, routes: &[(Gsi, MsiRoute)]) -> errno::Result<()> {
+        let put = |(gsi, route): &(Gsi, MsiRoute)| (*gsi, table[gsi.index()].replace(*route));
+        let before: Vec<_> = routes.iter().map(put).collect();
         let entries = self.entries(table);
         let committed = self.vm.set_gsi_routing(&entries);
         match &committed {
             Ok(()) => self.observer.committed(routes.len(), entries.len()),
-            Err(_) => take_back(table, before),
+            // Backwards, should a GSI be there twice.
+            Err(_) => before.into_iter().rev().for_each(|(gsi, route)| table[gsi.index()] = route),
         }
         committed
     }
@@ -153,7 +151,7 @@ impl Router {
     /// Commits as many of these routes as KVM takes: all at once, and halves where it refuses.
     fn commit_good(
         &self,
-        table: &mut BTreeMap<Gsi, MsiRoute>,
+        table: &mut Table,
         routes: &[(Gsi, MsiRoute)],
         failed: &mut dyn FnMut(Gsi, KvmError),
     ) {
@@ -174,31 +172,25 @@ impl Router {
         self.commit_good(table, back, failed);
     }
 
-    fn entries(&self, table: &BTreeMap<Gsi, MsiRoute>) -> Vec<kvm_irq_routing_entry> {
+    fn entries(&self, table: &Table) -> Vec<kvm_irq_routing_entry> {
         let device_ids = self.vm.has_device_ids();
-        let message = |(gsi, route)| routing_entry::msi(gsi, route, device_ids);
-        self.own.iter().copied().chain(table.iter().map(message)).collect()
-    }
-}
-
-/// Makes the table what it was.
-fn take_back(table: &mut BTreeMap<Gsi, MsiRoute>, before: Vec<(Gsi, Option<MsiRoute>)>) {
-    // Backwards, should a GSI be there twice.
-    for (gsi, route) in before.into_iter().rev() {
-        match route {
-            Some(route) => table.insert(gsi, route),
-            None => table.remove(&gsi),
+        let message = |(gsi, route): (u32, &Option<MsiRoute>)| {
+            Some(routing_entry::msi(gsi, (*route)?, device_ids))
         };
+        self.own.iter().copied().chain((0..).zip(table).filter_map(message)).collect()
     }
 }
 
 impl RouteTable for Router {
     fn allocate(&self) -> Result<Gsi, KvmError> {
-        let gsi = self.gsis().free.pop_first();
-        gsi.ok_or_else(|| {
+        let mut gsis = self.gsis();
+        let Some(gsi) = gsis.free.pop() else {
+            drop(gsis);
             self.observer.gsis_exhausted();
-            KvmError::GsisExhausted { limit: self.limit }
-        })
+            return Err(KvmError::GsisExhausted { limit: self.limit });
+        };
+        gsis.lent[gsi.index()] = true;
+        Ok(gsi)
     }
 
     fn set(&self, routes: &[(Gsi, MsiRoute)], failed: &mut dyn FnMut(Gsi, KvmError)) {
@@ -212,8 +204,13 @@ impl RouteTable for Router {
     /// Without a commit: the next one leaves their routes out.
     fn release(&self, released: &[Gsi]) {
         let mut gsis = self.gsis();
-        gsis.free.extend(released);
-        gsis.returned.extend(released);
+        for gsi in released {
+            // What is not lent out cannot come back.
+            if gsis.lent.get_mut(gsi.index()).is_some_and(std::mem::take) {
+                gsis.free.push(*gsi);
+                gsis.returned.insert(*gsi);
+            }
+        }
     }
 }
 
@@ -221,7 +218,7 @@ impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router")
             .field("own_entries", &self.own.len())
-            .field("routes", &self.table())
+            .field("routes", &self.table().iter().flatten().count())
             .field("gsis_in_use", &self.gsis_in_use())
             .finish()
     }

@@ -6,7 +6,7 @@ use kvm_bindings::{
     kvm_irq_routing_entry__bindgen_ty_1 as Target, kvm_irq_routing_irqchip, kvm_irq_routing_msi,
 };
 
-use crate::route_table::{Gsi, MsiRoute};
+use crate::route_table::MsiRoute;
 
 /// The table that KVM starts with on x86.
 pub(crate) fn irqchip() -> Vec<kvm_irq_routing_entry> {
@@ -20,7 +20,7 @@ pub(crate) fn irqchip() -> Vec<kvm_irq_routing_entry> {
 }
 
 /// A GSI that sends a message; `device_ids`: along with who sends it.
-pub(crate) fn msi(gsi: &Gsi, route: &MsiRoute, device_ids: bool) -> kvm_irq_routing_entry {
+pub(crate) fn msi(gsi: u32, route: MsiRoute, device_ids: bool) -> kvm_irq_routing_entry {
     let mut msi = kvm_irq_routing_msi {
         address_lo: route.message.address_low(),
         address_hi: route.message.address_high(),
@@ -29,7 +29,7 @@ pub(crate) fn msi(gsi: &Gsi, route: &MsiRoute, device_ids: bool) -> kvm_irq_rout
     };
     msi.__bindgen_anon_1.devid = route.requester.0;
     kvm_irq_routing_entry {
-        gsi: gsi.0,
+        gsi,
         type_: KVM_IRQ_ROUTING_MSI,
         flags: if device_ids { KVM_MSI_VALID_DEVID } else { 0 },
         u: Target { msi },

@@ -1,0 +1,53 @@
+//! The eventfds of a function, by their vectors.
+
+use std::sync::Arc;
+
+use vm_msix::VectorIndex;
+
+use crate::irqfd::IrqfdVector;
+
+/// The vectors in irqfd mode.
+#[derive(Debug, Default)]
+pub(crate) struct Irqfds {
+    /// As many as the highest vector needs; few functions have any.
+    vectors: Vec<Option<Arc<IrqfdVector>>>,
+    len: usize,
+}
+
+impl Irqfds {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn get(&self, vector: VectorIndex) -> Option<&Arc<IrqfdVector>> {
+        self.vectors.get(vector.as_usize())?.as_ref()
+    }
+
+    /// Those of 64 vectors, with the bit of each.
+    pub(crate) fn in_qword(&self, qword: usize) -> impl Iterator<Item = (u64, &IrqfdVector)> {
+        let vectors = self.vectors.iter().skip(qword.saturating_mul(64)).zip(0..64);
+        vectors.filter_map(|(irqfd, bit)| Some((1 << bit, &**irqfd.as_ref()?)))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<IrqfdVector>> {
+        self.vectors.iter().flatten()
+    }
+
+    pub(crate) fn insert(&mut self, vector: VectorIndex, irqfd: Arc<IrqfdVector>) {
+        let index = vector.as_usize();
+        if index >= self.vectors.len() {
+            self.vectors.resize(index + 1, None);
+        }
+        let before = self.vectors[index].replace(irqfd);
+        self.len += usize::from(before.is_none());
+    }
+
+    pub(crate) fn remove(&mut self, vector: VectorIndex) -> Option<Arc<IrqfdVector>> {
+        let removed = self.vectors.get_mut(vector.as_usize())?.take();
+        self.len -= usize::from(removed.is_some());
+        if self.len == 0 {
+            self.vectors = Vec::new();
+        }
+        removed
+    }
+}
