@@ -9,9 +9,9 @@
 //! 1. The control path, with the vector's lock: the vector gets a ticket, and the ticket joins the queue.
 //! 2. The committer takes the queue, and asks each vector, with its lock, what route its ticket is for. Void tickets drop out.
 //! 3. It commits, with no vector's lock: closes go on meanwhile, and void tickets.
-//! 4. It finishes each vector whose ticket is still good, with its lock: the eventfd is assigned, and the latch opens.
+//! 4. It finishes each vector whose ticket is still good, with its lock: the eventfd is assigned.
 //!
-//! Signals that come in the meantime wait in the eventfd and in the latch, and are delivered by step 4.
+//! Signals that come in the meantime wait in the eventfd, and are delivered by step 4.
 //!
 //! # Locks
 //!
@@ -24,6 +24,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use vm_msix::VectorIndex;
 
@@ -34,6 +35,12 @@ use crate::irqfd::{IrqfdVector, Ticket};
 use crate::mass_close::MassClose;
 use crate::poller::{Patience, Poller, Token};
 use crate::route_table::{Gsi, MsiRoute, RouteTable};
+
+/// The thread rests from commits for so many times as long as the last one took: a guest that unmasks vectors one by one,
+/// and takes its time, gets a commit for many of them still, and commits take a fifth of a CPU at most.
+const REST: u32 = 4;
+/// A table that takes long is not made to wait longer than this.
+const LONGEST_REST: Duration = Duration::from_millis(2);
 
 /// Commits the routes of a VM's functions. Make one per VM and hand it to each [`KvmMsi`](crate::KvmMsi).
 ///
@@ -99,7 +106,7 @@ impl Committer {
             .name("msix-commit".into())
             .spawn({
                 let work = Arc::clone(&work);
-                move || work.run_until_stopped()
+                move || work.poller.iter().for_each(|poller| work.run_until_stopped(poller))
             })
             .map_err(|source| KvmError::call("clone", source))?;
         Ok(Arc::new(Self { work, thread: Some(thread) }))
@@ -124,7 +131,10 @@ impl Committer {
     /// Does what is to be done, without waiting for more: commits what is queued, and serves the descriptors for which there
     /// is no GSI. For [`polled`](Self::polled) committers; harmless to others.
     pub fn run_pending(&self) {
-        self.work.run_pending(Patience::None);
+        if let Some(poller) = &self.work.poller {
+            poller.serve(Patience::For(Duration::ZERO));
+        }
+        self.work.run(Work::take_gathered);
     }
 
     /// The descriptor to wait for: readable when there is something to do. `None` if there is never anything, as
@@ -206,25 +216,27 @@ impl Work {
         })
     }
 
-    fn run_until_stopped(&self) {
+    /// The thread. After a commit it rests from commits, and from nothing else: what comes in the meantime goes together.
+    fn run_until_stopped(&self, poller: &Poller) {
+        let mut rested = Instant::now();
         while !self.stopped.load(Ordering::Acquire) {
+            let rest = rested.saturating_duration_since(Instant::now());
+            let is_due = self.queue().is_due();
+            poller.serve(if is_due { Patience::For(rest) } else { Patience::Forever });
             let closes = std::mem::take(&mut self.queue().closes);
             closes.iter().for_each(|close| close.help());
-            self.run_pending(Patience::Forever);
+            if rested <= Instant::now() {
+                let took = self.run(Self::take_gathered);
+                rested = Instant::now() + (took * REST).min(LONGEST_REST);
+            }
         }
-    }
-
-    fn run_pending(&self, patience: Patience) {
-        if let Some(poller) = &self.poller {
-            poller.serve(patience);
-        }
-        self.run(Self::take_gathered);
     }
 
     /// Lets what is queued begin, unless it is being gathered.
     fn begin(&self) {
         let Some(poller) = &self.poller else {
-            return self.run(Self::take_gathered);
+            self.run(Self::take_gathered);
+            return;
         };
         let mut queue = self.queue();
         if queue.batches == 0 && !std::mem::replace(&mut queue.kicked, true) {
@@ -247,22 +259,25 @@ impl Work {
         self.queue().take()
     }
 
-    /// One commit for what is queued. What others have begun is done too when it returns.
-    fn run(&self, take: fn(&Self) -> Vec<Opening>) {
+    /// One commit for what is queued. What others have begun is done too when it returns. Tells how long the commit took.
+    fn run(&self, take: fn(&Self) -> Vec<Opening>) -> Duration {
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let due: Vec<_> = take(self).into_iter().filter_map(Due::new).collect();
         if due.is_empty() {
-            return;
+            return Duration::ZERO;
         }
         let routes: Vec<_> = due.iter().map(|due| due.route).collect();
         let mut refused = BTreeMap::new();
+        let begin = Instant::now();
         self.table.set(&routes, &mut |gsi, error| {
             refused.insert(gsi, error);
         });
+        let took = begin.elapsed();
         for due in due {
             let committed = refused.remove(&due.route.0).map_or(Ok(()), Err);
             due.irqfd.lock().finish(&due.function, due.ticket, committed);
         }
+        took
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -271,6 +286,11 @@ impl Work {
 }
 
 impl Queue {
+    /// Whether there is something to commit, and nobody gathers more.
+    fn is_due(&self) -> bool {
+        self.batches == 0 && !self.openings.is_empty()
+    }
+
     fn take(&mut self) -> Vec<Opening> {
         self.kicked = false;
         std::mem::take(&mut self.openings)
@@ -299,9 +319,9 @@ impl Drop for Batch<'_> {
         let work = &self.committer.work;
         let mut queue = work.queue();
         queue.batches -= 1;
-        let is_last = queue.batches == 0 && !queue.openings.is_empty();
+        let is_due = queue.is_due();
         drop(queue);
-        if is_last {
+        if is_due {
             work.begin();
         }
     }

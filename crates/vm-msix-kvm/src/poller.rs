@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -88,10 +89,12 @@ impl Poller {
     pub(crate) fn serve(&self, patience: Patience) {
         let timeout = match patience {
             Patience::Forever => None,
-            Patience::None => Some(&Timespec { tv_sec: 0, tv_nsec: 0 }),
+            // A rest too long for the kernel's clock is none that anybody asked for.
+            Patience::For(rest) => Some(Timespec::try_from(rest).unwrap_or_default()),
         };
         let mut events = Vec::with_capacity(AT_ONCE);
-        if let Err(error) = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout) {
+        if let Err(error) = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref())
+        {
             debug_assert_eq!(error, Errno::INTR);
         }
         for event in events {
@@ -131,7 +134,7 @@ impl Poller {
 /// How long to wait for something to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    None,
+    For(Duration),
     Forever,
 }
 
