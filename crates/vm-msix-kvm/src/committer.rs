@@ -6,8 +6,8 @@
 //!
 //! # A queued opening
 //!
-//! 1. The control path, with the vector's lock: the vector gets a ticket, and the ticket joins the queue.
-//! 2. The committer takes the queue, and asks each vector, with its lock, what route its ticket is for. Void tickets drop out.
+//! 1. The control path, with the vector's lock: the vector gets a ticket, and joins the queue unless it is there.
+//! 2. The committer takes the queue, and calls each vector, with its lock: what ticket has it, and for what route?
 //! 3. It commits, with no vector's lock: closes go on meanwhile, and void tickets.
 //! 4. It finishes each vector whose ticket is still good, with its lock: the eventfd is assigned.
 //!
@@ -83,7 +83,6 @@ struct Queue {
 pub(crate) struct Opening {
     pub(crate) function: Weak<Function>,
     pub(crate) irqfd: Arc<IrqfdVector>,
-    pub(crate) ticket: Ticket,
 }
 
 /// Gathers the openings of many functions for one commit; made by [`Committer::batch`].
@@ -297,7 +296,7 @@ impl Queue {
     }
 }
 
-/// An opening whose ticket was good when it was looked at.
+/// An opening whose ticket was good when it was called.
 struct Due {
     function: Arc<Function>,
     irqfd: Arc<IrqfdVector>,
@@ -307,9 +306,9 @@ struct Due {
 
 impl Due {
     fn new(opening: Opening) -> Option<Self> {
-        let Opening { function, irqfd, ticket } = opening;
+        let Opening { function, irqfd } = opening;
         let function = function.upgrade()?;
-        let route = irqfd.lock().due(&function, ticket)?;
+        let (ticket, route) = irqfd.lock().call(&function)?;
         Some(Self { function, irqfd, ticket, route })
     }
 }

@@ -9,7 +9,7 @@ use crate::committer::{Committer, Opening};
 use crate::delivery::Delivery;
 use crate::error::KvmError;
 use crate::futex::Futex;
-use crate::irqfd::{IrqfdVector, Ticket};
+use crate::irqfd::{Enlist, IrqfdVector};
 use crate::irqfds::Irqfds;
 use crate::late::{Events, LateEvents};
 use crate::mass_close::close_many;
@@ -113,8 +113,8 @@ impl Function {
                 continue;
             };
             let mut state = irqfd.lock();
-            let ticket = state.set_route(self, route, &mut events);
-            openings.extend(self.opening(irqfd, ticket));
+            let enlist = state.set_route(self, route, &mut events);
+            openings.extend(self.opening(irqfd, enlist));
             if state.holders == 0 {
                 unheld.push(Arc::clone(irqfd));
             }
@@ -153,11 +153,7 @@ impl Function {
         }
     }
 
-    pub(crate) fn opening(
-        &self,
-        irqfd: &Arc<IrqfdVector>,
-        ticket: Option<Ticket>,
-    ) -> Option<Opening> {
-        ticket.map(|ticket| Opening { function: self.this(), irqfd: Arc::clone(irqfd), ticket })
+    pub(crate) fn opening(&self, irqfd: &Arc<IrqfdVector>, enlist: Enlist) -> Option<Opening> {
+        (enlist == Enlist::Yes).then(|| Opening { function: self.this(), irqfd: Arc::clone(irqfd) })
     }
 }

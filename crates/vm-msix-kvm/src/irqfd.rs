@@ -56,6 +56,17 @@ pub(crate) struct State {
     committed: Option<MsiMessage>,
     attachment: Attachment,
     last_ticket: Ticket,
+    /// It is in the committer's queue, for this ticket or an older one: however often a guest changes its mind, it is
+    /// there once.
+    enlisted: bool,
+}
+
+/// Whether a vector must be put into the committer's queue.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Enlist {
+    Yes,
+    No,
 }
 
 /// Who takes what comes into the eventfd.
@@ -89,6 +100,7 @@ impl IrqfdVector {
             committed: None,
             attachment: Attachment::Nobody,
             last_ticket: Ticket(0),
+            enlisted: false,
         };
         Self { state: Mutex::new(state) }
     }
@@ -101,38 +113,34 @@ impl IrqfdVector {
 
 /// What the control path does.
 impl State {
-    /// Gives the vector this route. It is closed altogether first. Returns a ticket if the route must be committed before
-    /// the vector opens.
+    /// Gives the vector this route. It is closed altogether first.
     pub(crate) fn set_route(
         &mut self,
         function: &Function,
         route: Route,
         events: &mut Events,
-    ) -> Option<Ticket> {
+    ) -> Enlist {
         if let Err(error) = self.close(function) {
             events.push((self.vector, RouteEvent::StillOpen(error)));
-            return None;
-        }
-        if self.holders == 0 {
+        } else if self.holders == 0 {
             function.set_latch(self.vector, route, events);
-            return None;
+        } else if let Route::Open(message) = route {
+            self.open(function, message, events);
         }
-        let Route::Open(message) = route else { return None };
+        self.enlist()
+    }
+
+    /// Opens what is closed.
+    fn open(&mut self, function: &Function, message: MsiMessage, events: &mut Events) {
         self.move_to_latch(function);
-        match self.attach(function, message) {
-            Ok(ticket) => {
-                self.route = route;
-                // KVM takes the message by KVM_SIGNAL_MSI already. Where the commit's outcome is known at once, it is
-                // waited for.
-                if ticket.is_none() || function.committer.defers() {
-                    self.open_latch(function, events);
-                }
-                ticket
-            }
-            Err(error) => {
-                events.push((self.vector, failure(error)));
-                None
-            }
+        if let Err(error) = self.attach(function, message) {
+            events.push((self.vector, failure(error)));
+            return;
+        }
+        self.route = Route::Open(message);
+        // KVM takes the message by KVM_SIGNAL_MSI already. Where the commit's outcome is known at once, it is waited for.
+        if !self.is_queued() || function.committer.defers() {
+            self.open_latch(function, events);
         }
     }
 
@@ -147,13 +155,13 @@ impl State {
     /// Lets the eventfd into a vector that has been in signal mode, and goes on meanwhile.
     ///
     /// A closed vector takes its GSI too, so that whoever asks learns if there is none.
-    pub(crate) fn join(&mut self, function: &Function) -> Result<Option<Ticket>, KvmError> {
+    pub(crate) fn join(&mut self, function: &Function) -> Result<Enlist, KvmError> {
         self.route = function.signals.route(self.vector);
         self.gsi(function)?;
-        match self.route {
-            Route::Open(message) => self.attach(function, message),
-            Route::Closed => Ok(None),
+        if let Route::Open(message) = self.route {
+            self.attach(function, message)?;
         }
+        Ok(self.enlist())
     }
 
     /// Whether a join would find what it needs.
@@ -166,19 +174,19 @@ impl State {
     }
 
     /// Moves a withdrawn eventfd to a vector, which may be the one where it was.
-    pub(crate) fn move_to(&mut self, function: &Function, vector: VectorIndex) -> Option<Ticket> {
+    pub(crate) fn move_to(&mut self, function: &Function, vector: VectorIndex) -> Enlist {
         self.vector = vector;
         if self.holders == 0 || !self.is_nobodys() {
-            return None;
+            return Enlist::No;
         }
         self.join_or_close(function)
     }
 
     /// The same where there is nobody to be told at once: a vector that cannot be joined is closed, and the failure kept.
-    pub(crate) fn join_or_close(&mut self, function: &Function) -> Option<Ticket> {
+    pub(crate) fn join_or_close(&mut self, function: &Function) -> Enlist {
         self.join(function).unwrap_or_else(|error| {
             self.fail(function, error);
-            None
+            Enlist::No
         })
     }
 
@@ -196,15 +204,15 @@ impl State {
     }
 
     /// Follows a translation that has come to another mind.
-    pub(crate) fn translate_again(&mut self, function: &Function) -> Option<Ticket> {
-        let Route::Open(message) = self.route else { return None };
+    pub(crate) fn translate_again(&mut self, function: &Function) -> Enlist {
+        let Route::Open(message) = self.route else { return Enlist::No };
         if function.delivery().target(message).is_ok_and(|target| self.leads_to(target)) {
-            return None;
+            return Enlist::No;
         }
         let mut events = Events::new();
-        let ticket = self.set_route(function, self.route, &mut events);
+        let enlist = self.set_route(function, self.route, &mut events);
         function.late.extend(events);
-        ticket
+        enlist
     }
 
     /// Gives the GSI up, if no irqfd is assigned to it.
@@ -233,6 +241,11 @@ impl State {
         self.attachment == Attachment::Nobody
     }
 
+    /// Whether it waits for a commit.
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(self.attachment, Attachment::Queued(..))
+    }
+
     /// Whether a close is up to KVM.
     pub(crate) fn is_kvms(&self) -> bool {
         matches!(self.attachment, Attachment::Kvm(..))
@@ -258,11 +271,14 @@ impl State {
 
 /// What the committer and the poller do.
 impl State {
-    /// What must be in the routing table before the holder of this ticket is attached; `None` if the ticket is void.
-    pub(crate) fn due(&self, function: &Function, ticket: Ticket) -> Option<(Gsi, MsiRoute)> {
+    /// Takes it off the queue, with what must be in the routing table before the holder of this ticket is attached; `None` if
+    /// it waits for nothing any more.
+    pub(crate) fn call(&mut self, function: &Function) -> Option<(Ticket, (Gsi, MsiRoute))> {
+        self.enlisted = false;
         match self.attachment {
-            Attachment::Queued(queued, gsi, message) if queued == ticket => {
-                Some((gsi, MsiRoute { message, requester: function.delivery().requester }))
+            Attachment::Queued(ticket, gsi, message) => {
+                let requester = function.delivery().requester;
+                Some((ticket, (gsi, MsiRoute { message, requester })))
             }
             _ => None,
         }
@@ -336,20 +352,16 @@ impl State {
         }
     }
 
-    /// Lets what comes go where the message leads. Returns a ticket if that must be committed first.
-    fn attach(
-        &mut self,
-        function: &Function,
-        message: MsiMessage,
-    ) -> Result<Option<Ticket>, KvmError> {
+    /// Lets what comes go where the message leads, or queues it if that must be committed first.
+    fn attach(&mut self, function: &Function, message: MsiMessage) -> Result<(), KvmError> {
         match function.delivery().target(message)? {
             Target::Apic(translated) => match self.gsi(function)? {
                 Some(gsi) => self.attach_to_kvm(function, gsi, translated),
-                None => self.attach_to_poller(function).map(|()| None),
+                None => self.attach_to_poller(function),
             },
             target => {
                 self.attachment = Attachment::Elsewhere(target);
-                Ok(None)
+                Ok(())
             }
         }
     }
@@ -371,15 +383,23 @@ impl State {
         function: &Function,
         gsi: Gsi,
         message: MsiMessage,
-    ) -> Result<Option<Ticket>, KvmError> {
+    ) -> Result<(), KvmError> {
         if self.committed == Some(message) {
-            return self.assign(function, gsi, message).map(|()| None);
+            return self.assign(function, gsi, message);
         }
         // Until the ticket is called the table may have this or that.
         self.committed = None;
         self.last_ticket = Ticket(self.last_ticket.0 + 1);
         self.attachment = Attachment::Queued(self.last_ticket, gsi, message);
-        Ok(Some(self.last_ticket))
+        Ok(())
+    }
+
+    fn enlist(&mut self) -> Enlist {
+        if self.is_queued() && !std::mem::replace(&mut self.enlisted, true) {
+            Enlist::Yes
+        } else {
+            Enlist::No
+        }
     }
 
     fn assign(

@@ -10,7 +10,7 @@ use vm_msix::{RouteEvent, VectorIndex};
 use crate::error::KvmError;
 use crate::eventfd::Notifier;
 use crate::function::Function;
-use crate::irqfd::{IrqfdVector, State, Ticket};
+use crate::irqfd::{Enlist, IrqfdVector, State};
 
 impl Function {
     /// One holder more of a vector's descriptor, who may bring it. The vector's latch in memory does not notice.
@@ -28,22 +28,22 @@ impl Function {
             }
         };
         let mut state = irqfd.lock();
-        let ticket = match brought {
+        let enlist = match brought {
             Some(notifier) => self.exchange(&mut state, notifier)?,
             None if state.holders == 0 && state.is_nobodys() => self.enter(&mut state)?,
-            None => None,
+            None => Enlist::No,
         };
-        let route = state.route;
+        let (route, is_queued) = (state.route, state.is_queued());
         state.holders += 1;
         drop(state);
         irqfds.insert(vector, Arc::clone(&irqfd));
         self.note_count(&irqfds);
         drop(irqfds);
 
-        self.committer.enqueue(self.opening(&irqfd, ticket).into_iter().collect());
+        self.committer.enqueue(self.opening(&irqfd, enlist).into_iter().collect());
         let mut state = irqfd.lock();
         // Whoever commits at once knows at once. Where others have the descriptor too, it is a failure like any other.
-        if ticket.is_some()
+        if is_queued
             && state.holders == 1
             && let Some(error) = self.late.take_failure(vector)
         {
@@ -101,8 +101,8 @@ impl Function {
         let mut openings = Vec::new();
         for (irqfd, vector) in pair.into_iter().zip(places) {
             let Some(irqfd) = irqfd else { continue };
-            let ticket = irqfd.lock().move_to(self, vector);
-            openings.extend(self.opening(&irqfd, ticket));
+            let enlist = irqfd.lock().move_to(self, vector);
+            openings.extend(self.opening(&irqfd, enlist));
             irqfds.insert(vector, irqfd);
         }
         drop(irqfds);
@@ -111,12 +111,12 @@ impl Function {
     }
 
     /// Lets a first holder's eventfd into its vector.
-    fn enter(&self, state: &mut State) -> Result<Option<Ticket>, KvmError> {
+    fn enter(&self, state: &mut State) -> Result<Enlist, KvmError> {
         state.join(self).inspect_err(|_| self.give_back(state.take_gsi()))
     }
 
     /// Puts another eventfd in the place of a vector's.
-    fn exchange(&self, state: &mut State, notifier: Notifier) -> Result<Option<Ticket>, KvmError> {
+    fn exchange(&self, state: &mut State, notifier: Notifier) -> Result<Enlist, KvmError> {
         state.expect_to_join(self)?;
         state.withdraw(self)?;
         state.notifier = Arc::new(notifier);
