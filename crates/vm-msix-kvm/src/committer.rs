@@ -52,7 +52,16 @@ const LONGEST_REST: Duration = Duration::from_millis(2);
 /// - [`immediate`](Self::immediate): whoever changes a route commits it. No thread and nothing to poll, but a commit for each
 ///   unmask, which the vCPU waits for.
 ///
-/// Signal mode needs none of it. Only functions keep it alive, besides its maker; the thread ends with the last of them.
+/// Signal mode needs none of it.
+///
+/// # Flush and shutdown
+///
+/// [`MsixConfig::flush`](vm_msix::MsixConfig::flush) and [`pause`](vm_msix::MsixConfig::pause) commit what is queued on the calling
+/// thread, and hear of what failed. [`flush`](Self::flush) does so for all functions.
+///
+/// A function that is reset, destroyed or dropped takes back what it has queued. Functions and descriptors keep the committer
+/// alive, besides its maker; when the last of them goes, nothing can be queued, and the thread has ended when the drop
+/// returns.
 pub struct Committer {
     work: Arc<Work>,
     thread: Option<JoinHandle<()>>,
