@@ -24,10 +24,12 @@
 //! 1. The committer's `running`: commits are one at a time. A vCPU takes it to flush, and in immediate mode.
 //! 2. The map of a function's eventfds. Register writes and PBA reads share it; irqfd mode is entered and left alone.
 //! 3. A vector's own, over `KVM_IRQFD`; two at a time in ascending order, by PBA reads.
-//! 4. Leaves, which are held for no system call but epoll's: late events, the queue, the poll set, the router's GSIs.
+//! 4. Leaves, which are held for no system call but epoll's and the kick: late events, the queue, the poll set, the
+//!    router's GSIs.
 //!
-//! The router's table is held over a commit, under `running` alone: whoever waits for a vector never waits for a commit.
-//! A trigger takes none of these, and nobody is told anything while one is held.
+//! The router's table is held over a commit, under `running` alone: whoever waits for a vector never waits for a commit, if the
+//! [`RouteTable`](crate::RouteTable) keeps to its contract. A trigger takes none of these. [`Translate`](crate::Translate) is asked, and
+//! [`MemoryWrite`](crate::MemoryWrite) called, with a vector's lock held when it opens; observers of a function with none.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -164,14 +166,14 @@ impl IrqfdBackend for KvmBackend {
     type Irqfd = Irqfd;
 
     fn irqfd(&self, vector: VectorIndex) -> Result<Irqfd, KvmError> {
-        let irqfd = self.function.join(vector, None)?;
-        Ok(Irqfd::new(Arc::clone(&self.function), irqfd))
+        let joined = self.function.join(vector, None)?;
+        Ok(Irqfd::new(Arc::clone(&self.function), joined))
     }
 
     fn adopt_irqfd(&self, vector: VectorIndex, eventfd: OwnedFd) -> Result<Irqfd, KvmError> {
         let notifier = Notifier::of_a_caller(eventfd)?;
-        let irqfd = self.function.join(vector, Some(notifier))?;
-        Ok(Irqfd::new(Arc::clone(&self.function), irqfd))
+        let joined = self.function.join(vector, Some(notifier))?;
+        Ok(Irqfd::new(Arc::clone(&self.function), joined))
     }
 
     fn swap_irqfds(&self, a: VectorIndex, b: VectorIndex) -> Result<(), KvmError> {

@@ -86,6 +86,10 @@ struct Queue {
     kicked: bool,
     /// Closes that go on, and are faster with help.
     closes: Vec<Arc<MassClose>>,
+    /// A commit goes on, for tickets that may be void by now.
+    committing: bool,
+    /// GSIs that were given back meanwhile. They may be in the commit, so nobody else may have them before its end.
+    returned: Vec<Gsi>,
 }
 
 /// A vector that opens when its route has been committed.
@@ -157,9 +161,10 @@ impl Committer {
         self.work.run(Work::take_all);
     }
 
-    /// Gathers: as long as the batch lives, nothing is committed, and when the last one is dropped, all of it is, at once.
+    /// Gathers: nothing is committed until the last batch is dropped, or somebody [flushes](Self::flush); then all of it is, at once.
     ///
-    /// For a VMM that resumes or restores many functions. Closing does not wait for it.
+    /// For a VMM that resumes or restores many functions. Closing does not wait for it. While it lives, signals of descriptors
+    /// wait too.
     pub fn batch(&self) -> Batch<'_> {
         self.work.queue().batches += 1;
         Batch { committer: self }
@@ -170,6 +175,19 @@ impl Committer {
         if let (Some(_), Some(poller)) = (&self.thread, &self.work.poller) {
             self.work.queue().closes.push(Arc::clone(close));
             poller.kick();
+        }
+    }
+
+    /// Gives GSIs back that no irqfd is assigned to: at once, or when the commit that goes on has ended.
+    pub(crate) fn give_back(&self, gsis: Vec<Gsi>) {
+        let mut queue = self.work.queue();
+        if queue.committing {
+            queue.returned.extend(gsis);
+            return;
+        }
+        drop(queue);
+        if !gsis.is_empty() {
+            self.table().release(&gsis);
         }
     }
 
@@ -232,7 +250,8 @@ impl Work {
             let is_due = self.queue().is_due();
             poller.serve(if is_due { Patience::For(rest) } else { Patience::Forever });
             let closes = std::mem::take(&mut self.queue().closes);
-            closes.iter().for_each(|close| close.help());
+            // Not kept: it keeps its function.
+            closes.into_iter().for_each(|close| close.help());
             if rested <= Instant::now() {
                 let took = self.run(Self::take_gathered);
                 rested = Instant::now() + (took * REST).min(LONGEST_REST);
@@ -270,22 +289,42 @@ impl Work {
     /// One commit for what is queued. What others have begun is done too when it returns. Tells how long the commit took.
     fn run(&self, take: fn(&Self) -> Vec<Opening>) -> Duration {
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let due: Vec<_> = take(self).into_iter().filter_map(Due::new).collect();
-        if due.is_empty() {
+        let openings = take(self);
+        if openings.is_empty() {
             return Duration::ZERO;
         }
-        let routes: Vec<_> = due.iter().map(|due| due.route).collect();
-        let mut refused = BTreeMap::new();
+        self.queue().committing = true;
+        let mut due: Vec<_> = openings.into_iter().filter_map(Due::new).collect();
         let begin = Instant::now();
+        self.commit(&mut due);
+        let took = begin.elapsed();
+        self.end_commit();
+        due.into_iter().for_each(Due::finish);
+        took
+    }
+
+    fn commit(&self, due: &mut [Due]) {
+        let routes: Vec<_> = due.iter().map(|due| due.route).collect();
+        if routes.is_empty() {
+            return;
+        }
+        let mut refused = BTreeMap::new();
         self.table.set(&routes, &mut |gsi, error| {
             refused.insert(gsi, error);
         });
-        let took = begin.elapsed();
         for due in due {
-            let committed = refused.remove(&due.route.0).map_or(Ok(()), Err);
-            due.irqfd.lock().finish(&due.function, due.ticket, committed);
+            due.refused = refused.remove(&due.route.0);
         }
-        took
+    }
+
+    fn end_commit(&self) {
+        let mut queue = self.queue();
+        queue.committing = false;
+        let returned = std::mem::take(&mut queue.returned);
+        drop(queue);
+        if !returned.is_empty() {
+            self.table.release(&returned);
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -311,6 +350,7 @@ struct Due {
     irqfd: Arc<IrqfdVector>,
     ticket: Ticket,
     route: (Gsi, MsiRoute),
+    refused: Option<KvmError>,
 }
 
 impl Due {
@@ -318,7 +358,12 @@ impl Due {
         let Opening { function, irqfd } = opening;
         let function = function.upgrade()?;
         let (ticket, route) = irqfd.lock().call(&function)?;
-        Some(Self { function, irqfd, ticket, route })
+        Some(Self { function, irqfd, ticket, route, refused: None })
+    }
+
+    fn finish(self) {
+        let committed = self.refused.map_or(Ok(()), Err);
+        self.irqfd.lock().finish(&self.function, self.ticket, committed);
     }
 }
 

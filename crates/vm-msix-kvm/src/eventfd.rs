@@ -4,7 +4,7 @@ use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::{ReadWriteFlags, preadv2};
+use rustix::io::{FdFlags, ReadWriteFlags, fcntl_setfd, preadv2};
 use rustix::time::Timespec;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -28,6 +28,8 @@ impl Notifier {
     /// Somebody else's eventfd.
     pub(crate) fn of_a_caller(eventfd: OwnedFd) -> Result<Self, KvmError> {
         check_eventfd(eventfd.as_fd()).map_err(KvmError::Eventfd)?;
+        fcntl_setfd(&eventfd, FdFlags::CLOEXEC)
+            .map_err(|source| KvmError::call("fcntl", source))?;
         // SAFETY: the number is that of a descriptor that nobody else owns any more.
         Ok(Self(unsafe { EventFd::from_raw_fd(eventfd.into_raw_fd()) }))
     }

@@ -11,7 +11,7 @@ use crate::eventfd::take_count;
 
 /// Refuses what is no eventfd, and eventfds whose flags do not go with a latch.
 pub(crate) fn check_eventfd(eventfd: BorrowedFd<'_>) -> Result<(), EventfdFault> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", eventfd.as_raw_fd())).ok();
+    let info = fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", eventfd.as_raw_fd())).ok();
     if info.as_deref().is_some_and(|info| field(info, "eventfd-count:").is_none()) {
         return Err(EventfdFault::NotAnEventfd);
     }

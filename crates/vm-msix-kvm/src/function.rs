@@ -145,12 +145,8 @@ impl Function {
         events
     }
 
-    /// Gives GSIs back that no irqfd is assigned to.
     pub(crate) fn give_back(&self, gsis: impl IntoIterator<Item = Gsi>) {
-        let gsis: Vec<_> = gsis.into_iter().collect();
-        if !gsis.is_empty() {
-            self.committer.table().release(&gsis);
-        }
+        self.committer.give_back(gsis.into_iter().collect());
     }
 
     pub(crate) fn opening(&self, irqfd: &Arc<IrqfdVector>, enlist: Enlist) -> Option<Opening> {

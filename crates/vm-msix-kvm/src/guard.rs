@@ -11,6 +11,7 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::eventfd::Notifier;
 use crate::function::Function;
 use crate::irqfd::IrqfdVector;
+use crate::modes::Joined;
 
 /// The eventfd of a vector: every write to it is a signal.
 ///
@@ -28,8 +29,7 @@ pub struct Irqfd {
 }
 
 impl Irqfd {
-    pub(crate) fn new(function: Arc<Function>, irqfd: Arc<IrqfdVector>) -> Self {
-        let notifier = Arc::clone(&irqfd.lock().notifier);
+    pub(crate) fn new(function: Arc<Function>, (irqfd, notifier): Joined) -> Self {
         Self { function, irqfd, notifier }
     }
 

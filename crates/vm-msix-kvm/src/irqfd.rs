@@ -155,7 +155,7 @@ impl State {
     /// Lets the eventfd into a vector that has been in signal mode, and goes on meanwhile.
     ///
     /// A closed vector takes its GSI too, so that whoever asks learns if there is none.
-    pub(crate) fn join(&mut self, function: &Function) -> Result<Enlist, KvmError> {
+    pub(crate) fn attach_as_is(&mut self, function: &Function) -> Result<Enlist, KvmError> {
         self.route = function.signals.route(self.vector);
         self.gsi(function)?;
         if let Route::Open(message) = self.route {
@@ -164,8 +164,8 @@ impl State {
         Ok(self.enlist())
     }
 
-    /// Whether a join would find what it needs.
-    pub(crate) fn expect_to_join(&mut self, function: &Function) -> Result<(), KvmError> {
+    /// Whether attaching would find what it needs.
+    pub(crate) fn expect_to_attach(&mut self, function: &Function) -> Result<(), KvmError> {
         self.gsi(function)?;
         match function.signals.route(self.vector) {
             Route::Open(message) => function.delivery().target(message).map(drop),
@@ -179,12 +179,12 @@ impl State {
         if self.holders == 0 || !self.is_nobodys() {
             return Enlist::No;
         }
-        self.join_or_close(function)
+        self.attach_or_close(function)
     }
 
-    /// The same where there is nobody to be told at once: a vector that cannot be joined is closed, and the failure kept.
-    pub(crate) fn join_or_close(&mut self, function: &Function) -> Enlist {
-        self.join(function).unwrap_or_else(|error| {
+    /// The same where there is nobody to be told at once: a vector that cannot be attached is closed, and the failure kept.
+    pub(crate) fn attach_or_close(&mut self, function: &Function) -> Enlist {
+        self.attach_as_is(function).unwrap_or_else(|error| {
             self.fail(function, error);
             Enlist::No
         })
@@ -195,12 +195,25 @@ impl State {
         self.detach(function)?;
         self.move_to_latch(function);
         // It may have been queued.
-        if function.signals.route(self.vector) != self.route {
+        self.reopen_latch(function, self.route);
+        Ok(())
+    }
+
+    /// Gives the latch in memory this route, if it has another.
+    pub(crate) fn reopen_latch(&mut self, function: &Function, route: Route) {
+        self.route = route;
+        if function.signals.route(self.vector) != route {
             let mut events = Events::new();
             self.open_latch(function, &mut events);
             function.late.extend(events);
         }
-        Ok(())
+    }
+
+    /// Puts another eventfd in the place of one that is nobody's.
+    pub(crate) fn replace_notifier(&mut self, notifier: Arc<Notifier>) {
+        self.notifier = notifier;
+        // Attaching it waits for the committer, and whoever brought it hears if it cannot be.
+        self.committed = None;
     }
 
     /// Follows a translation that has come to another mind.
@@ -309,16 +322,12 @@ impl State {
         function.late.extend(events);
     }
 
-    /// Passes on what came into a polled eventfd. What cannot be sent is put back: the vector closes, and its latch keeps it.
+    /// Passes on what came into a polled eventfd.
     pub(crate) fn serve(&mut self, function: &Function, token: Token) {
         if self.attachment != Attachment::Polled(token) || !self.notifier.drain() {
             return;
         }
-        let Err(error) = function.signal(self.vector) else { return };
-        // A polled eventfd detaches without KVM, which alone could fail.
-        let _ = self.close(function);
-        let _ = function.signal(self.vector);
-        function.late.extend(vec![(self.vector, RouteEvent::Exhausted(error))]);
+        self.pass_on(function);
     }
 }
 
@@ -343,13 +352,20 @@ impl State {
         Ok(())
     }
 
-    /// Moves what a detached eventfd keeps to the latch, where it collapses with what is there.
-    fn move_to_latch(&self, function: &Function) {
+    /// Moves what a detached eventfd keeps to the latch, where it collapses with what is there, or is sent.
+    fn move_to_latch(&mut self, function: &Function) {
         if self.notifier.drain() {
-            // On a closed latch this cannot fail. An open one has nothing here to be moved, but for a producer
-            // that has outlived its guard.
-            let _ = function.signal(self.vector);
+            self.pass_on(function);
         }
+    }
+
+    /// Signals the latch. What cannot be sent is put back: the vector closes, and its latch keeps it.
+    fn pass_on(&mut self, function: &Function) {
+        let Err(error) = function.signal(self.vector) else { return };
+        // A polled or detached eventfd closes without KVM, which alone could fail.
+        let _ = self.close(function);
+        let _ = function.signal(self.vector);
+        function.late.extend(vec![(self.vector, failure(error))]);
     }
 
     /// Lets what comes go where the message leads, or queues it if that must be committed first.

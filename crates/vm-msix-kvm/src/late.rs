@@ -1,5 +1,6 @@
 //! What happened to vectors while nobody was there to be told.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,13 +11,20 @@ use crate::error::KvmError;
 /// What happened to vectors, in order.
 pub(crate) type Events = Vec<(VectorIndex, RouteEvent<KvmError>)>;
 
-/// Kept until the next register write. What happens to a vector is put here, and taken from here, with the vector's lock
+/// Kept until the next register write. What happens to a vector is put here, and forgotten, with the vector's lock
 /// held, so that an event about a route that was replaced cannot come after the replacement.
 #[derive(Debug, Default)]
 pub(crate) struct LateEvents {
-    events: Mutex<Events>,
+    kept: Mutex<BTreeMap<VectorIndex, Kept>>,
     /// Set with the first event: every register write looks here, and seldom finds one.
     any: AtomicBool,
+}
+
+/// Of one vector: as much as there is to know, however often it happened.
+#[derive(Debug, Default)]
+struct Kept {
+    delivered: u32,
+    failure: Option<RouteEvent<KvmError>>,
 }
 
 impl LateEvents {
@@ -25,7 +33,13 @@ impl LateEvents {
             return;
         }
         let mut kept = self.lock();
-        kept.extend(events);
+        for (vector, event) in events {
+            let kept = kept.entry(vector).or_default();
+            match event {
+                RouteEvent::Delivered => kept.delivered = kept.delivered.saturating_add(1),
+                failure => kept.failure = Some(failure),
+            }
+        }
         // Relaxed, and below: set and cleared under the lock. Who must see an event was ordered behind it by the
         // vector's lock, or comes too early and sees it the next time.
         self.any.store(true, Ordering::Relaxed);
@@ -38,30 +52,36 @@ impl LateEvents {
         }
         let mut kept = self.lock();
         self.any.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *kept)
+        let kept = std::mem::take(&mut *kept);
+        kept.into_iter().flat_map(|(vector, kept)| kept.events(vector)).collect()
     }
 
-    /// Forgets the failures of a vector whose route is replaced. What was delivered stays delivered.
+    /// Forgets the failure of a vector whose route is replaced. What was delivered stays delivered.
     #[inline]
     pub(crate) fn forget(&self, vector: VectorIndex) {
-        while self.take_failure(vector).is_some() {}
+        self.take_failure(vector);
     }
 
-    /// The next failure of a vector.
+    /// The failure of a vector, which nobody else hears of then.
     #[inline]
     pub(crate) fn take_failure(&self, vector: VectorIndex) -> Option<KvmError> {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
-        let mut kept = self.lock();
-        let is_its_failure = |(of, event): &(VectorIndex, RouteEvent<KvmError>)| {
-            *of == vector && !matches!(event, RouteEvent::Delivered)
-        };
-        let place = kept.iter().position(is_its_failure)?;
-        kept.remove(place).1.into_error()
+        self.lock().get_mut(&vector)?.failure.take()?.into_error()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Events> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<VectorIndex, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn events(
+        self,
+        vector: VectorIndex,
+    ) -> impl Iterator<Item = (VectorIndex, RouteEvent<KvmError>)> {
+        let delivered = (0..self.delivered).map(|_| RouteEvent::Delivered);
+        delivered.chain(self.failure).map(move |event| (vector, event))
     }
 }

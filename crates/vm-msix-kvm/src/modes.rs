@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use vm_msix::{RouteEvent, VectorIndex};
+use vm_msix::{Route, RouteEvent, VectorIndex};
 
 use crate::error::KvmError;
 use crate::eventfd::Notifier;
@@ -18,42 +18,22 @@ impl Function {
         &self,
         vector: VectorIndex,
         brought: Option<Notifier>,
-    ) -> Result<Arc<IrqfdVector>, KvmError> {
-        let mut irqfds = self.irqfds_mut();
-        let (irqfd, brought) = match irqfds.get(vector) {
-            Some(irqfd) => (Arc::clone(irqfd), brought),
-            None => {
-                let notifier = brought.map_or_else(Notifier::new, Ok)?;
-                (Arc::new(IrqfdVector::new(vector, notifier)), None)
-            }
-        };
+    ) -> Result<Joined, KvmError> {
+        let entered = self.enter(vector, brought)?;
+        let Entered { irqfd, enlist, is_queued, .. } = &entered;
+        let irqfd = Arc::clone(irqfd);
+        self.committer.enqueue(self.opening(&irqfd, *enlist).into_iter().collect());
         let mut state = irqfd.lock();
-        let enlist = match brought {
-            Some(notifier) => self.exchange(&mut state, notifier)?,
-            None if state.holders == 0 && state.is_nobodys() => self.enter(&mut state)?,
-            None => Enlist::No,
+        // Whoever commits at once knows at once.
+        let failure = if *is_queued { self.late.take_failure(vector) } else { None };
+        let Some(error) = failure else {
+            return Ok((entered.irqfd, entered.notifier));
         };
-        let (route, is_queued) = (state.route, state.is_queued());
-        state.holders += 1;
+        let enlist = entered.undo(self, &mut state);
         drop(state);
-        irqfds.insert(vector, Arc::clone(&irqfd));
-        self.note_count(&irqfds);
-        drop(irqfds);
-
         self.committer.enqueue(self.opening(&irqfd, enlist).into_iter().collect());
-        let mut state = irqfd.lock();
-        // Whoever commits at once knows at once. Where others have the descriptor too, it is a failure like any other.
-        if is_queued
-            && state.holders == 1
-            && let Some(error) = self.late.take_failure(vector)
-        {
-            state.route = route;
-            drop(state);
-            self.leave(&irqfd);
-            return Err(error);
-        }
-        drop(state);
-        Ok(irqfd)
+        self.forget_unheld(&irqfd);
+        Err(error)
     }
 
     /// One holder less; after the last one, the vector is in signal mode. If KVM does not let go of the eventfd, it stays,
@@ -76,8 +56,9 @@ impl Function {
     pub(crate) fn forget_unheld(&self, irqfd: &Arc<IrqfdVector>) {
         let mut irqfds = self.irqfds_mut();
         let mut state = irqfd.lock();
-        // It may have been joined again.
-        if state.holders > 0 || !state.is_nobodys() {
+        // It may have been joined again; or forgotten by another, and its vector have a new one.
+        let is_there = irqfds.get(state.vector).is_some_and(|there| Arc::ptr_eq(there, irqfd));
+        if state.holders > 0 || !state.is_nobodys() || !is_there {
             return;
         }
         let gsi = state.take_gsi();
@@ -110,16 +91,70 @@ impl Function {
         withdrawn
     }
 
-    /// Lets a first holder's eventfd into its vector.
-    fn enter(&self, state: &mut State) -> Result<Enlist, KvmError> {
-        state.join(self).inspect_err(|_| self.give_back(state.take_gsi()))
+    /// The part of a join that register writes must not see halves of.
+    fn enter(&self, vector: VectorIndex, brought: Option<Notifier>) -> Result<Entered, KvmError> {
+        let mut irqfds = self.irqfds_mut();
+        let (irqfd, brought) = match irqfds.get(vector) {
+            Some(irqfd) => (Arc::clone(irqfd), brought),
+            None => {
+                let notifier = brought.map_or_else(Notifier::new, Ok)?;
+                (Arc::new(IrqfdVector::new(vector, notifier)), None)
+            }
+        };
+        let mut state = irqfd.lock();
+        let before = (self.signals.route(vector), Arc::clone(&state.notifier));
+        let enlist = match brought {
+            Some(notifier) => self.exchange(&mut state, notifier),
+            None if state.holders == 0 && state.is_nobodys() => state.attach_as_is(self),
+            None => Ok(Enlist::No),
+        };
+        let enlist = match enlist {
+            Ok(enlist) => enlist,
+            Err(error) => {
+                let gsi = if state.holders == 0 { state.take_gsi() } else { None };
+                drop(state);
+                drop(irqfds);
+                self.give_back(gsi);
+                return Err(error);
+            }
+        };
+        state.holders += 1;
+        let (notifier, is_queued) = (Arc::clone(&state.notifier), state.is_queued());
+        drop(state);
+        irqfds.insert(vector, Arc::clone(&irqfd));
+        self.note_count(&irqfds);
+        Ok(Entered { irqfd, notifier, before, enlist, is_queued })
     }
 
     /// Puts another eventfd in the place of a vector's.
     fn exchange(&self, state: &mut State, notifier: Notifier) -> Result<Enlist, KvmError> {
-        state.expect_to_join(self)?;
+        state.expect_to_attach(self)?;
         state.withdraw(self)?;
-        state.notifier = Arc::new(notifier);
-        Ok(state.join_or_close(self))
+        state.replace_notifier(Arc::new(notifier));
+        Ok(state.attach_or_close(self))
+    }
+}
+
+/// A vector's eventfd, and the notifier that it had for whoever joined.
+pub(crate) type Joined = (Arc<IrqfdVector>, Arc<Notifier>);
+
+/// A join that the map knows of, and the committer does not yet.
+struct Entered {
+    irqfd: Arc<IrqfdVector>,
+    notifier: Arc<Notifier>,
+    /// The latch's route, and the vector's notifier.
+    before: (Route, Arc<Notifier>),
+    enlist: Enlist,
+    is_queued: bool,
+}
+
+impl Entered {
+    /// Makes the vector what it was, after a commit that failed at once.
+    fn undo(self, function: &Function, state: &mut State) -> Enlist {
+        let (route, notifier) = self.before;
+        state.holders -= 1;
+        state.replace_notifier(notifier);
+        state.reopen_latch(function, route);
+        if state.holders > 0 { state.attach_or_close(function) } else { Enlist::No }
     }
 }

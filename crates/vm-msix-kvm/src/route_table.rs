@@ -34,7 +34,9 @@ pub struct MsiRoute {
 ///
 /// # Threading
 ///
-/// Called by the control path of every function, from any thread; never by a trigger.
+/// [`set`](Self::set) is called by whoever commits, one call at a time, while no lock is held that a register write needs. The other two are
+/// called by register writes: they must not wait for a `set` that goes on, or vCPUs wait for commits. None is called
+/// by a trigger. None may call into a function or its descriptors.
 pub trait RouteTable: Send + Sync {
     /// Takes a GSI that is nobody else's. It has no route yet.
     ///
@@ -47,8 +49,8 @@ pub trait RouteTable: Send + Sync {
     /// was; the others stand.
     fn set(&self, routes: &[(Gsi, MsiRoute)], failed: &mut dyn FnMut(Gsi, KvmError));
 
-    /// Takes GSIs back, with their routes. No irqfd may be assigned to them any more: a route that vanishes
-    /// under a live irqfd has crashed hosts.
+    /// Takes GSIs back, with their routes, which the next commit may leave out. No irqfd is assigned to them any more: a
+    /// route that vanishes under a live irqfd has crashed hosts. A [`set`](Self::set) that goes on names none of them.
     fn release(&self, gsis: &[Gsi]);
 }
 

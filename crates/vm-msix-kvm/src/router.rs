@@ -51,7 +51,8 @@ type Table = Vec<Option<MsiRoute>>;
 ///
 /// # Threading
 ///
-/// Told by whoever commits or asks for a GSI, with the table's lock held: an observer must not call the router.
+/// Told by whoever commits or asks for a GSI, with locks held: an observer calls nothing of this crate. A guest
+/// can cause all of it: count, do not log without a limit.
 pub trait RouterObserver: Send + Sync {
     /// KVM has a new table, with so many routes changed and so many entries in all.
     fn committed(&self, _changed: usize, _entries: usize) {}
