@@ -144,7 +144,8 @@ fn bringing_up(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("bring-up in Linux's order");
     for vectors in SIZES {
         // So few that the clock would be what is measured, are brought up several at a time.
-        let mut functions: Vec<_> = (0..64_u16.div_ceil(vectors)).map(|_| function(vectors)).collect();
+        let mut functions: Vec<_> =
+            (0..64_u16.div_ceil(vectors)).map(|_| function(vectors)).collect();
         let total = u64::from(vectors) * functions.len() as u64;
         group.throughput(Throughput::Elements(total));
         group.bench_function(BenchmarkId::from_parameter(vectors), |bencher| {
