@@ -280,9 +280,12 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     pub(crate) fn sync_all(&mut self, retry: Retry) {
         self.note_late_events();
         let Self { identity, registers, applied, .. } = self;
-        let desired = identity.vectors.indices().zip(registers.desired_routes());
-        let changes: Vec<_> =
-            desired.filter(|&(vector, route)| applied.take_change(vector, route, retry)).collect();
+        let mut changes = Vec::new();
+        for (vector, route) in identity.vectors.indices().zip(registers.desired_routes()) {
+            if applied.take_change(vector, route, retry) {
+                changes.push((vector, route));
+            }
+        }
         if !changes.is_empty() {
             self.hand_over(&changes);
         }

@@ -21,7 +21,8 @@
 //!   for itself.
 //!
 //! Control (open and close) is one thread's at a time, as register writes are; signals are anyone's.
-//! That is why the opener need not count itself in flight: no close can come while it sends.
+//! That is why the opener need not count itself in flight: no close can come while it sends; and why a
+//! close of a latch that is closed has nothing to do: the close before it has waited.
 //!
 //! # Why it is correct
 //!
@@ -37,6 +38,9 @@
 //! *No message is torn (C5).* The same pair orders a reader before the next writer; the opening step,
 //! a release that the signal's step acquires, orders the writer before the next reader.
 //!
+//! *Control goes before whoever latches.* A close releases what control did while the latch was open, and
+//! a signal that latches acquires it. The [hints](crate::latches) live on that.
+//!
 //! # What happens when a send fails
 //!
 //! A signal's own send: its caller is told. The opener's send of a latched signal: the latch closes
@@ -45,14 +49,11 @@
 //! Each ordering below is as weak as the loom models allow; `ci/latch-mutants` weakens them one
 //! by one and shows the model that fails.
 
-use alloc::boxed::Box;
-
 use crate::atomic::{AtomicU32, Ordering};
 use crate::backend::Signal;
 use crate::message::{MsiMessage, join};
 use crate::relax::Relax;
 use crate::route::Route;
-use crate::vector::{VectorCount, VectorIndex};
 
 /// Signals send.
 const OPEN: u32 = 1 << 31;
@@ -123,9 +124,15 @@ impl Latch {
     }
 
     /// Closes, and waits for the triggers in flight: no message of this vector is sent after it.
+    #[inline]
     pub fn close(&self, relax: &impl Relax) {
+        // Relaxed: control alone changes OPEN, and the close that cleared it has waited.
+        if self.word.load(Ordering::Relaxed) & OPEN == 0 {
+            return;
+        }
         // Acquire: if nothing is in flight, every send happened before this.
-        let before = self.word.fetch_and(!OPEN, Ordering::Acquire);
+        // Release: a signal that latches after this sees what control did while it was open.
+        let before = self.word.fetch_and(!OPEN, Ordering::AcqRel);
         if before & IN_FLIGHT != 0 {
             self.wait_until_idle(relax);
         }
@@ -136,6 +143,7 @@ impl Latch {
     /// # Errors
     ///
     /// Those of `send`: the latch is closed then and keeps the signal.
+    #[inline]
     pub fn open<E>(
         &self,
         message: MsiMessage,
@@ -165,12 +173,14 @@ impl Latch {
     }
 
     /// Whether a signal waits: the Pending Bit.
+    #[inline]
     pub fn is_latched(&self) -> bool {
         // Acquire: who sees it pending sees what the device stored before.
         self.word.load(Ordering::Acquire) & LATCHED != 0
     }
 
     /// The route it has. For the thread that controls it; to others it may be history.
+    #[inline]
     pub fn route(&self) -> Route {
         // Relaxed: control alone changes OPEN and the message, and is ordered by itself.
         match self.word.load(Ordering::Relaxed) & OPEN {
@@ -180,9 +190,12 @@ impl Latch {
     }
 
     /// Takes a waiting signal back; tells whether there was one.
+    #[inline]
     pub fn clear(&self) -> bool {
-        // Relaxed: nothing is handed over, and the word's chain of read-modify-writes stays unbroken.
-        self.word.fetch_and(!LATCHED, Ordering::Relaxed) & LATCHED != 0
+        // Relaxed, both: nothing is handed over, and the word's chain of read-modify-writes stays unbroken.
+        // The look saves a step where nothing waits; a signal that it misses comes after it.
+        self.word.load(Ordering::Relaxed) & LATCHED != 0
+            && self.word.fetch_and(!LATCHED, Ordering::Relaxed) & LATCHED != 0
     }
 
     /// Sends as one that is counted in flight, and counts down however the send ends.
@@ -218,6 +231,7 @@ impl Latch {
     }
 
     // Relaxed, here and below: the word orders every reader and writer of the message.
+    #[inline]
     fn write_message(&self, message: MsiMessage) {
         self.address_low.store(message.address_low(), Ordering::Relaxed);
         self.address_high.store(message.address_high(), Ordering::Relaxed);
@@ -246,44 +260,5 @@ impl<R: Relax> Drop for InFlight<'_, R> {
         if before & (IN_FLIGHT | WAITER) == WAITER | 1 {
             self.relax.unpark(&self.latch.word);
         }
-    }
-}
-
-/// The latches of a function, and how its closes wait.
-#[derive(Debug)]
-pub struct Latches<R> {
-    vectors: VectorCount,
-    latches: Box<[Latch]>,
-    relax: R,
-}
-
-impl<R: Relax> Latches<R> {
-    /// A closed, empty latch for each vector.
-    pub fn new(vectors: VectorCount, relax: R) -> Self {
-        let latches = vectors.indices().map(|_| Latch::new()).collect();
-        Self { vectors, latches, relax }
-    }
-
-    /// How many there are.
-    pub fn vectors(&self) -> VectorCount {
-        self.vectors
-    }
-
-    /// The waiting strategy.
-    pub fn relax(&self) -> &R {
-        &self.relax
-    }
-
-    /// The latch of a vector, `None` if there is none.
-    #[inline]
-    pub fn get(&self, vector: VectorIndex) -> Option<&Latch> {
-        self.latches.get(vector.as_usize())
-    }
-
-    /// 64 Pending Bits: those of the vectors from `64 * qword`, lowest bit first.
-    pub fn pending(&self, qword: usize) -> u64 {
-        let latches = self.latches.get(qword.saturating_mul(64)..).unwrap_or_default();
-        let bits = latches.iter().take(64).map(|latch| u64::from(latch.is_latched()));
-        bits.rev().fold(0, |qword, bit| qword << 1 | bit)
     }
 }

@@ -75,6 +75,7 @@ mod descriptors;
 mod error;
 mod guest_access;
 pub mod latch;
+pub mod latches;
 mod layout;
 mod message;
 mod observer;

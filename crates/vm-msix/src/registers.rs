@@ -33,15 +33,18 @@ impl Registers {
     }
 
     /// The route that a vector should have; closed if there is no such vector.
+    #[inline]
     pub(crate) fn desired(&self, vector: VectorIndex) -> Route {
         self.table.get(vector.as_usize()).map_or(Route::Closed, |entry| self.route_of(entry))
     }
 
     /// The routes that all vectors should have, in order.
+    #[inline]
     pub(crate) fn desired_routes(&self) -> impl Iterator<Item = Route> {
         self.table.iter().map(|entry| self.route_of(entry))
     }
 
+    #[inline]
     fn route_of(&self, entry: &TableEntry) -> Route {
         desired(self.control, self.bus_master && !self.paused, entry)
     }

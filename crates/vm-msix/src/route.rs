@@ -17,9 +17,10 @@ pub enum Route {
 ///
 /// A vector may send if MSI-X is enabled, neither Function Mask nor its Mask Bit is set
 /// (PCIe Base 6.1.4.4), and the function may write to memory at all: Bus Master Enable (7.5.1.1.3), and no pause.
+#[inline]
 pub(crate) fn desired(control: MessageControl, may_write: bool, entry: &TableEntry) -> Route {
     if control.enabled && !control.function_masked && may_write && !entry.masked {
-        Route::Open(entry.message)
+        Route::Open(entry.message())
     } else {
         Route::Closed
     }

@@ -4,7 +4,8 @@ use core::convert::Infallible;
 use core::error::Error;
 
 use crate::backend::{IntoBackend, MsiBackend, RouteEvent, Signal};
-use crate::latch::{Latch, Latches, Opened};
+use crate::latch::Opened;
+use crate::latches::Latches;
 use crate::message::MsiMessage;
 use crate::relax::{Relax, Spin};
 use crate::route::Route;
@@ -94,23 +95,16 @@ impl<S: MessageSender, R: Relax> SignalBackend<S, R> {
 
     /// The route that a vector has; for the thread that controls it.
     pub fn route(&self, vector: VectorIndex) -> Route {
-        self.latches.get(vector).map_or(Route::Closed, Latch::route)
-    }
-
-    fn close(&self, vector: VectorIndex) {
-        if let Some(latch) = self.latches.get(vector) {
-            latch.close(self.latches.relax());
-        }
+        self.latches.route(vector)
     }
 
     fn open(&self, vector: VectorIndex, message: MsiMessage) -> Option<RouteEvent<S::Error>> {
-        let latch = self.latches.get(vector)?;
         if let Err(error) = self.sender.check(message) {
-            latch.close(self.latches.relax());
+            self.latches.close(vector);
             return Some(RouteEvent::Refused(error));
         }
         let send = |message| self.sender.send(vector, message).map(|()| Signal::Sent);
-        match latch.open(message, self.latches.relax(), send) {
+        match self.latches.open(vector, message, send)? {
             Ok(Opened::Empty) => None,
             Ok(Opened::Delivered) => Some(RouteEvent::Delivered),
             Err(error) => Some(RouteEvent::Exhausted(error)),
@@ -132,7 +126,7 @@ impl<S: MessageSender, R: Relax> MsiBackend for SignalBackend<S, R> {
     ) {
         for &(vector, route) in changes {
             match route {
-                Route::Closed => self.close(vector),
+                Route::Closed => self.latches.close(vector),
                 Route::Open(message) => {
                     if let Some(event) = self.open(vector, message) {
                         report(vector, event);
@@ -148,12 +142,8 @@ impl<S: MessageSender, R: Relax> MsiBackend for SignalBackend<S, R> {
 
     #[inline]
     fn signal(&self, vector: VectorIndex) -> Result<Signal, S::Error> {
-        let Some(latch) = self.latches.get(vector) else {
-            return Ok(Signal::Collapsed);
-        };
-        latch.signal(self.latches.relax(), |message| {
-            self.sender.send(vector, message).map(|()| Signal::Sent)
-        })
+        let send = |message| self.sender.send(vector, message).map(|()| Signal::Sent);
+        self.latches.signal(vector, send).unwrap_or(Ok(Signal::Collapsed))
     }
 
     fn latched(&self, qword: usize) -> u64 {
@@ -161,12 +151,12 @@ impl<S: MessageSender, R: Relax> MsiBackend for SignalBackend<S, R> {
     }
 
     fn clear_latch(&self, vector: VectorIndex) -> bool {
-        self.latches.get(vector).is_some_and(|latch| latch.clear())
+        self.latches.clear(vector)
     }
 
     fn release(&self, _report: &mut dyn FnMut(VectorIndex, RouteEvent<S::Error>)) {
         for vector in self.latches.vectors().indices() {
-            self.close(vector);
+            self.latches.close(vector);
         }
     }
 }

@@ -51,13 +51,13 @@ pub struct VectorStateV1 {
 
 impl VectorStateV1 {
     pub(crate) fn new(entry: &TableEntry, pending: bool) -> Self {
-        let TableEntry { message: MsiMessage { address, data }, masked } = *entry;
-        Self { address, data, masked, pending }
+        let MsiMessage { address, data } = entry.message();
+        Self { address, data, masked: entry.masked, pending }
     }
 
     pub(crate) fn entry(&self) -> TableEntry {
         let Self { address, data, masked, pending: _ } = *self;
-        TableEntry { message: MsiMessage::new(address, data), masked }
+        TableEntry::new(MsiMessage::new(address, data), masked)
     }
 }
 

@@ -8,10 +8,12 @@ use crate::message::{MsiMessage, join};
 use crate::spec;
 use crate::vector::{VectorCount, VectorIndex};
 
-/// One table entry.
+/// One table entry: the DWORDs of its message as they are written, and the Mask Bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableEntry {
-    pub(crate) message: MsiMessage,
+    address_low: u32,
+    address_high: u32,
+    data: u32,
     pub(crate) masked: bool,
 }
 
@@ -41,29 +43,46 @@ pub(crate) enum Written {
 
 impl TableEntry {
     /// An entry after reset: the Mask Bit set (7.7.2.9), the rest zero.
-    pub(crate) const RESET: Self = Self { message: MsiMessage::new(0, 0), masked: true };
+    pub(crate) const RESET: Self = Self { address_low: 0, address_high: 0, data: 0, masked: true };
 
+    /// An entry with this message.
+    #[inline]
+    pub(crate) fn new(message: MsiMessage, masked: bool) -> Self {
+        Self {
+            address_low: message.address_low(),
+            address_high: message.address_high(),
+            data: message.data,
+            masked,
+        }
+    }
+
+    /// The message, as it is now.
+    #[inline]
+    pub(crate) fn message(&self) -> MsiMessage {
+        MsiMessage::new(join(self.address_low, self.address_high), self.data)
+    }
+
+    #[inline]
     fn read(&self, register: Register) -> u32 {
         match register {
-            Register::Address => self.message.address_low(),
-            Register::UpperAddress => self.message.address_high(),
-            Register::Data => self.message.data,
+            Register::Address => self.address_low,
+            Register::UpperAddress => self.address_high,
+            Register::Data => self.data,
             Register::VectorControl => u32::from(self.masked),
         }
     }
 
-    fn write(&mut self, register: Register, value: u32) {
+    /// Writes a register; tells whether it holds another value now.
+    #[inline]
+    fn write(&mut self, register: Register, value: u32) -> bool {
+        let before = self.read(register);
         match register {
-            Register::Address => {
-                let low = value & spec::ADDRESS_LOW_WRITABLE;
-                self.message.address = join(low, self.message.address_high());
-            }
-            Register::UpperAddress => {
-                self.message.address = join(self.message.address_low(), value);
-            }
-            Register::Data => self.message.data = value,
+            Register::Address => self.address_low = value & spec::ADDRESS_LOW_WRITABLE,
+            Register::UpperAddress => self.address_high = value,
+            Register::Data => self.data = value,
             Register::VectorControl => self.masked = value & spec::VECTOR_CONTROL_MASK != 0,
         }
+        self.read(register) != before
     }
 }
 
@@ -84,11 +103,13 @@ impl Table {
         Self { entries: vec![TableEntry::RESET; vectors.as_usize()].into_boxed_slice() }
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&TableEntry> {
         self.entries.get(index)
     }
 
-    /// Every entry with its vector, in order.
+    /// Every entry, in order.
+    #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &TableEntry> {
         self.entries.iter()
     }
@@ -121,16 +142,14 @@ impl Table {
         };
         let index = entry_index(dword)?;
         let entry = self.entries.get_mut(index)?;
-        let before = *entry;
-        match Value::of(data)? {
+        let vector = u16::try_from(index).ok().and_then(VectorIndex::new)?;
+        let changed = match Value::of(data)? {
             Value::Dword(value) => entry.write(Register::at(dword), value),
             Value::Qword(low, high) => {
-                entry.write(Register::at(dword), low);
-                entry.write(Register::at(dword | 1), high);
+                entry.write(Register::at(dword), low) | entry.write(Register::at(dword | 1), high)
             }
-        }
-        let vector = u16::try_from(index).ok().and_then(VectorIndex::new)?;
-        Some(if *entry == before { Written::Same(vector) } else { Written::Changed(vector) })
+        };
+        Some(if changed { Written::Changed(vector) } else { Written::Same(vector) })
     }
 }
 

@@ -119,7 +119,7 @@ fn c3_c11_a_failed_delivery_keeps_the_signal_against_a_trigger() {
 
 /// A signal whose cause is gone is taken back, or it was delivered already: one of the two.
 ///
-/// Kills: retract-nothing, retract-in-two-steps, open-takes-latched-later.
+/// Kills: retract-nothing, retract-in-two-steps, retract-by-the-look, open-takes-latched-later.
 #[test]
 fn c3_c6_a_signal_is_delivered_or_retracted() {
     loom::model(|| {

@@ -19,6 +19,7 @@
 #![cfg(vm_msix_loom)]
 
 mod bench;
+mod hints;
 mod keeping;
 mod registers;
 mod sending;
