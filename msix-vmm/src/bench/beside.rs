@@ -1,29 +1,34 @@
 //! A trigger while another thread masks and unmasks without a pause: nobody may wait for a lock that covers an ioctl.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use vm_msix::{MsiBackend, Trigger};
 
+use super::floors::{Floor, Operation};
 use super::host::{Function, Host};
 use super::masks::{Mask, set_mask};
 use super::measure::{Budget, Outcome, Samples, Timing, median};
 use super::orders;
 use super::pass::{Bench, Measured};
-use super::plan::Case;
+use super::plan::{By, Case, Mode};
 use super::triggers::trigger;
 
 /// The vector that is triggered.
 const TRIGGERED: u16 = 0;
-/// Its neighbour in memory.
+/// Its neighbour: their latches may share a cache line.
 const NEIGHBOUR: u16 = 1;
 /// How long one turn is.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// The neighbour's mask is flipped.
+/// The mask of the neighbour, or of a vector that is far away, is flipped.
 pub(super) fn other_mask<H: Host>(bench: &Bench<'_, H>, case: &Case) -> Outcome<Measured> {
-    measure(bench, case, NEIGHBOUR)
+    match case.by {
+        Some(By::Neighbour) => measure(bench, case, NEIGHBOUR),
+        _ => measure(bench, case, case.vectors - 1),
+    }
 }
 
 /// That of the triggered vector is.
@@ -36,7 +41,7 @@ fn measure<H: Host>(bench: &Bench<'_, H>, case: &Case, flipped: u16) -> Outcome<
     orders::batch(&mut function.driver(), case.vectors);
     function.settle()?;
     let handle = function.msix.trigger_handle(TRIGGERED)?;
-    let function = std::cell::RefCell::new(function);
+    let function = RefCell::new(function);
     bench.by_hand(
         |meter| {
             meter.once(|| {
@@ -45,8 +50,19 @@ fn measure<H: Host>(bench: &Bench<'_, H>, case: &Case, flipped: u16) -> Outcome<
                 function.borrow_mut().settle()
             })
         },
-        |budget, _| Ok(in_turns(budget, &handle, &mut function.borrow_mut(), flipped)),
+        |budget, floors| {
+            let control = floors.operation(control(case), 0)?;
+            Ok(in_turns(budget, &handle, &mut function.borrow_mut(), flipped, control))
+        },
     )
+}
+
+/// What a flip comes to at the least, on another VM.
+fn control(case: &Case) -> Floor {
+    match case.mode {
+        Mode::Signal => Floor::Atomic(1),
+        Mode::Irqfd => Floor::Rebind(case.vectors),
+    }
 }
 
 fn flip<H: Host>(function: &mut Function<H>, vector: u16) {
@@ -54,25 +70,26 @@ fn flip<H: Host>(function: &mut Function<H>, vector: u16) {
     set_mask(function, vector, Mask::Clear);
 }
 
-/// Alone, beside flips, and beside a thread that only computes, in turns. The floor is the trigger alone, by the same
-/// clock. What a thread that only computes costs is the computer's, not ours.
+/// Alone, beside flips, and beside a control, in turns. The floor is the trigger alone, by the same clock. What the
+/// control takes from a trigger is the computer's doing, or the kernel's, and not ours.
 fn in_turns<H: Host>(
     budget: Budget,
     handle: &Trigger<H::Backend, ()>,
     function: &mut Function<H>,
     flipped: u16,
+    mut control: Operation<'_>,
 ) -> Measured {
-    let (mut alone, mut beside, mut busy) = (Samples::new(), Samples::new(), Samples::new());
-    let (mut rates, mut busy_rates) = (Vec::new(), Vec::new());
+    let (mut alone, mut beside, mut controlled) = (Samples::new(), Samples::new(), Samples::new());
+    let (mut rates, mut control_rates) = (Vec::new(), Vec::new());
     let start = Instant::now();
     while rates.len() < budget.min_laps || start.elapsed() < budget.row * 3 {
         let undisturbed = one_by_one(handle, &mut alone);
         let flipping = disturbed(handle, &mut beside, || flip(function, flipped));
         // What was put off must not disturb the next turn.
         function.msix.backend().flush();
-        let computing = disturbed(handle, &mut busy, std::hint::spin_loop);
+        let bare = disturbed(handle, &mut controlled, &mut control);
         rates.push(flipping / undisturbed);
-        busy_rates.push(computing / undisturbed);
+        control_rates.push(bare / undisturbed);
     }
     let ratio = |samples: &Samples, at| samples.quantile(at) / alone.quantile(at);
     let timing = Timing {
@@ -90,9 +107,9 @@ fn in_turns<H: Host>(
         .with("p99_ratio", ratio(&beside, 0.99))
         .with("p999_ratio", ratio(&beside, 0.999))
         .with("rate_ratio", median(&mut rates))
-        .with("busy_p99_ratio", ratio(&busy, 0.99))
-        .with("busy_p999_ratio", ratio(&busy, 0.999))
-        .with("busy_rate_ratio", median(&mut busy_rates))
+        .with("control_p99_ratio", ratio(&controlled, 0.99))
+        .with("control_p999_ratio", ratio(&controlled, 0.999))
+        .with("control_rate_ratio", median(&mut control_rates))
 }
 
 /// Triggers while a thread does this over and over.

@@ -10,7 +10,9 @@ use super::orders;
 use super::pass::{Bench, Measured};
 use super::plan::{Case, Mode};
 
-/// How many there are of `bring-up/ten-devices`.
+/// The workload of many devices.
+pub(super) const TEN_DEVICES: &str = "bring-up/ten-devices";
+/// How many it has.
 pub(super) const DEVICES: u16 = 10;
 
 type Driver<'a, H> = GuestDriver<&'a mut MsixConfig<<H as Host>::Backend>>;

@@ -63,7 +63,7 @@ impl Floors {
     pub(super) fn lap(&self, floor: Floor) -> Outcome<Lap<'_>> {
         match floor {
             Floor::Atomic(steps) => Ok(atomic_steps(steps)),
-            Floor::SignalMsi | Floor::EventfdWrite => {
+            Floor::SignalMsi | Floor::EventfdWrite | Floor::Rebind(_) | Floor::Reroute(_) => {
                 let mut operation = self.operation(floor, 0)?;
                 Ok(Box::new(move |meter| {
                     meter.repeat(&mut operation);
@@ -72,14 +72,12 @@ impl Floors {
             }
             Floor::Bind(vectors) => self.bind(vectors, Eventfds::Ready),
             Floor::CreateAndBind(vectors) => self.bind(vectors, Eventfds::New),
-            Floor::Rebind(vectors) => self.rebind(vectors, Table::Stays),
-            Floor::Reroute(vectors) => self.rebind(vectors, Table::Changes),
             Floor::Unbind(vectors) => self.unbind(vectors),
             Floor::Poll(vectors) => poll(vectors),
         }
     }
 
-    /// The operation of a floor that is one, on a vector.
+    /// The operation of a floor that is one, on a vector; of others, an atomic step.
     pub(super) fn operation(&self, floor: Floor, vector: u16) -> Outcome<Operation<'_>> {
         match floor {
             Floor::SignalMsi => {
@@ -94,6 +92,8 @@ impl Floors {
                     let _ = black_box(bound.eventfds[0].write(black_box(1)));
                 }))
             }
+            Floor::Rebind(vectors) => self.rebind(vectors, Table::Stays),
+            Floor::Reroute(vectors) => self.rebind(vectors, Table::Changes),
             _ => {
                 let word = Word(AtomicU32::new(0));
                 Ok(Box::new(move || step(&word.0)))
@@ -121,21 +121,18 @@ impl Floors {
         }))
     }
 
-    fn rebind(&self, vectors: u16, change: Table) -> Outcome<Lap<'_>> {
+    fn rebind(&self, vectors: u16, change: Table) -> Outcome<Operation<'_>> {
         let vm = self.vm()?;
         let table = table(vectors)?;
         vm.set_gsi_routing(&table)?;
         let bound = Bound::new(vm, 0, vectors)?;
-        Ok(Box::new(move |meter| {
+        Ok(Box::new(move || {
             let eventfd = &bound.eventfds[0];
-            meter.repeat(|| {
-                let _ = black_box(vm.unregister_irqfd(eventfd, PINS));
-                if change == Table::Changes {
-                    let _ = black_box(vm.set_gsi_routing(&table));
-                }
-                let _ = black_box(vm.register_irqfd(eventfd, PINS));
-            });
-            Ok(())
+            let _ = black_box(vm.unregister_irqfd(eventfd, PINS));
+            if change == Table::Changes {
+                let _ = black_box(vm.set_gsi_routing(&table));
+            }
+            let _ = black_box(vm.register_irqfd(eventfd, PINS));
         }))
     }
 

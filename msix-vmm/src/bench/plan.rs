@@ -44,7 +44,7 @@ pub(super) enum Driver {
     Guest,
 }
 
-/// What closes all vectors.
+/// What closes all vectors; which other vector's mask is flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum By {
@@ -52,6 +52,10 @@ pub(super) enum By {
     Enable,
     /// Function Mask is set.
     FunctionMask,
+    /// That of the vector next to it.
+    Neighbour,
+    /// That of the last vector.
+    Distant,
 }
 
 /// How a workload runs.
@@ -87,6 +91,8 @@ impl Variant {
     const HOST: Self = Self { driver: Some(Driver::Host), ..Self::ONE };
     const GUEST: Self = Self { driver: Some(Driver::Guest), ..Self::ONE };
     const ENABLE: Self = Self { by: Some(By::Enable), ..Self::ONE };
+    const NEIGHBOUR: Self = Self { by: Some(By::Neighbour), ..Self::ONE };
+    const DISTANT: Self = Self { by: Some(By::Distant), ..Self::ONE };
     const FUNCTION_MASK: Self = Self { by: Some(By::FunctionMask), ..Self::ONE };
 }
 
@@ -106,6 +112,8 @@ const TEN_DEVICES: &[u16] = &[bring_up::DEVICES * 64];
 const ONE: &[Variant] = &[Variant::ONE];
 const THREADS: &[Variant] = &[Variant::ONE, Variant::TWO_THREADS];
 const BY_HOST: &[Variant] = &[Variant::HOST];
+const OTHERS: &[Variant] = &[Variant::NEIGHBOUR, Variant::DISTANT];
+const CLOSINGS: &[Variant] = &[Variant::ENABLE, Variant::FUNCTION_MASK];
 
 /// Those that run on any host.
 pub(super) fn on_any_host<H: Host>() -> Vec<Workload<H>> {
@@ -116,13 +124,13 @@ pub(super) fn on_any_host<H: Host>() -> Vec<Workload<H>> {
         workload("bring-up/batch", GROWTH, Nothing, BY_HOST, bring_up::batch as Run<H>),
         workload("bring-up/one-by-one", GROWTH, Nothing, BY_HOST, bring_up::one_by_one),
         workload("bring-up/linux", GROWTH, Nothing, BY_HOST, bring_up::linux),
-        workload("bring-up/ten-devices", TEN_DEVICES, Nothing, BY_HOST, bring_up::ten_devices),
+        workload(bring_up::TEN_DEVICES, TEN_DEVICES, Nothing, BY_HOST, bring_up::ten_devices),
         workload("mask-pair", ENDS, Nothing, ONE, masks::pair),
         workload("affinity", ENDS, Nothing, ONE, masks::affinity),
         workload("trigger/open", USUAL, Kvm, THREADS, triggers::open),
         workload("trigger/masked", USUAL, Nothing, THREADS, triggers::masked),
         workload("trigger/function-masked", USUAL, Nothing, THREADS, triggers::function_masked),
-        workload("trigger/beside-other-mask", USUAL, Kvm, ONE, beside::other_mask),
+        workload("trigger/beside-other-mask", USUAL, Kvm, OTHERS, beside::other_mask),
         workload("trigger/beside-same-mask", USUAL, Kvm, ONE, beside::same_mask),
         workload("table-read", REGISTERS, Nothing, ONE, registers::table_read),
         workload("table-write", REGISTERS, Nothing, ONE, registers::table_write),
@@ -130,13 +138,7 @@ pub(super) fn on_any_host<H: Host>() -> Vec<Workload<H>> {
         workload("pba-read", REGISTERS, Nothing, ONE, registers::pba_read),
         workload("snapshot", ENDS, Nothing, ONE, life::snapshot),
         workload("restore", ENDS, Nothing, ONE, life::restore),
-        workload(
-            "disable",
-            ENDS,
-            Nothing,
-            &[Variant::ENABLE, Variant::FUNCTION_MASK],
-            life::disable,
-        ),
+        workload("disable", ENDS, Nothing, CLOSINGS, life::disable),
         workload("destroy", ENDS, Nothing, ONE, life::destroy),
     ]
 }

@@ -1,13 +1,15 @@
 //! How rows are shown: a table for people, JSON for programs, Markdown for the documentation.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::thread;
+use std::{iter, thread};
 
 use serde::Serialize;
 
+use super::bring_up;
 use super::ioctls::Ioctls;
-use super::plan::{Driver, Mode};
+use super::plan::{Case, Driver, Mode};
 use super::row::{Row, TITLES};
 use crate::cli::BenchArgs;
 
@@ -50,7 +52,7 @@ struct Counted<'a> {
 }
 
 /// The widths of all columns but the last.
-const WIDTHS: [usize; 9] = [28, 6, 4, 7, 8, 8, 8, 6, 17];
+const WIDTHS: [usize; 9] = [32, 6, 4, 7, 8, 8, 8, 6, 15];
 
 impl Report {
     /// Begins, with what has to be known about the computer.
@@ -123,7 +125,7 @@ fn about(delivery: &str) -> String {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     format!(
         "{delivery}; {cpus} CPU(s) here. `trigger/beside-*` has one thread that triggers and one that flips a mask; \
-         what else runs, a thread that commits routes included, takes its turns with them."
+         what else runs, a thread that commits routes included, takes turns with them."
     )
 }
 
@@ -158,32 +160,27 @@ fn markdown(rows: &[Row], delivery: &str) -> String {
 
 /// How bring-up grows: an order a line, a number of vectors a column.
 fn growth(text: &mut String, rows: &[Row], mode: Mode) {
-    let grows = |row: &&Row| row.case.mode == mode && row.case.driver == Some(Driver::Host);
+    let grows = |row: &&Row| {
+        let Case { workload, driver, .. } = row.case;
+        row.case.mode == mode && driver == Some(Driver::Host) && workload != bring_up::TEN_DEVICES
+    };
     let rows: Vec<_> = rows.iter().filter(grows).collect();
-    let mut sizes: Vec<_> = rows.iter().map(|row| row.case.vectors).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    let Some(first) = rows.first() else { return };
-    let titles = sizes.iter().map(|size| format!("n = {size}"));
-    let titles: Vec<_> = [format!("{mode} mode")].into_iter().chain(titles).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let sizes: BTreeSet<_> = rows.iter().map(|row| row.case.vectors).collect();
+    let titles = iter::once(format!("{mode} mode"));
+    let titles: Vec<_> = titles.chain(sizes.iter().map(|size| format!("n = {size}"))).collect();
     let _ = write!(text, "\n### Bring-up, {mode} mode: median (ratio to the floor)\n\n");
     text.push_str(&rule(&titles));
-    let mut name = first.case.workload;
-    loop {
-        let line = sizes.iter().map(|&size| {
-            let here = |row: &&&Row| row.case.workload == name && row.case.vectors == size;
-            rows.iter().find(here).map_or(String::new(), |row| {
-                let [_, _, _, _, median, _, _, ratio, ..] = row.cells();
-                format!("{median} ({ratio})")
-            })
-        });
-        let line: Vec<_> = line.collect();
-        let _ = writeln!(text, "| {name} | {} |", line.join(" | "));
-        let after = rows.iter().skip_while(|row| row.case.workload != name);
-        match after.map(|row| row.case.workload).find(|&next| next != name) {
-            Some(next) => name = next,
-            None => return,
+    for order in rows.chunk_by(|a, b| a.case.workload == b.case.workload) {
+        let _ = write!(text, "| {} |", order[0].case.workload);
+        for &size in &sizes {
+            let row = order.iter().find(|row| row.case.vectors == size);
+            let _ =
+                write!(text, " {} |", row.map(|row| row.median_and_ratio()).unwrap_or_default());
         }
+        text.push('\n');
     }
 }
 

@@ -55,12 +55,20 @@ impl Row {
         self.median_ns.map(|median| median / f64::from(self.case.vectors))
     }
 
+    /// For tables with a row in a cell.
+    pub(super) fn median_and_ratio(&self) -> String {
+        let [.., median, _, _, ratio, _, _] = self.cells();
+        format!("{median} ({ratio})")
+    }
+
     /// The workload, and what sets it apart from its neighbours.
     pub(super) fn name(&self) -> String {
         let apart = match (self.case.driver, self.case.by) {
             (Some(Driver::Guest), _) => " (guest)",
             (_, Some(By::Enable)) => " (Enable)",
             (_, Some(By::FunctionMask)) => " (Function Mask)",
+            (_, Some(By::Neighbour)) => " (next)",
+            (_, Some(By::Distant)) => " (far)",
             _ => "",
         };
         format!("{}{apart}", self.case.workload)
@@ -99,7 +107,7 @@ impl Row {
 }
 
 /// How figures of their own are called in the report for people.
-const REMARKS: [(&str, &str); 10] = [
+const REMARKS: [(&str, &str); 11] = [
     ("unmask_median_ns", "one unmask"),
     ("descriptors_median_ns", "the descriptors"),
     ("vcpu_median_ns", "the guest waits"),
@@ -107,8 +115,9 @@ const REMARKS: [(&str, &str); 10] = [
     ("p999_ns", "p99.9"),
     ("alone_p99_ns", "alone: p99"),
     ("alone_p999_ns", "p99.9"),
-    ("busy_p99_ratio", "beside a thread that only computes: p99 x"),
-    ("busy_rate_ratio", "rate x"),
+    ("control_p99_ratio", "control: p99 x"),
+    ("control_p999_ratio", "p99.9 x"),
+    ("control_rate_ratio", "rate x"),
     ("floor_scaling", "the floor scales by"),
 ];
 
