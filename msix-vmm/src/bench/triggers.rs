@@ -16,8 +16,8 @@ use super::orders;
 use super::pass::{Bench, Measured};
 use super::plan::{Case, Mode};
 
-/// How long two threads run side by side.
-const SLICE: Duration = Duration::from_millis(4);
+/// How long two threads run side by side: shorter than the turns of other programs, of which there are many then.
+const SLICE: Duration = Duration::from_millis(2);
 
 /// On open vectors: the message is sent.
 pub(super) fn open<H: Host>(bench: &Bench<'_, H>, case: &Case) -> Outcome<Measured> {
@@ -89,7 +89,7 @@ fn side_by_side<B: MsiBackend>(
     let (mut least, mut taken) = (Samples::new(), Samples::new());
     let (mut ratios, mut scalings, mut bare_scalings) = (Vec::new(), Vec::new(), Vec::new());
     let start = Instant::now();
-    while ratios.len() < budget.min_laps || start.elapsed() < budget.row {
+    while ratios.len() < budget.min_laps || start.elapsed() < budget.row * 3 {
         let [bare_one, bare_all] = [rate(&mut bare[..1]), rate(&mut bare)];
         let [our_one, our_all] = [rate(&mut ours[..1]), rate(&mut ours)];
         least.add(1e9 * threads / bare_all);
