@@ -2,6 +2,8 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::Mode;
+
 /// The reference VMM of vm-msix: a guest drives the device, and what it sees is reported.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
@@ -16,6 +18,33 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run every scenario and report what was seen (the default)
     Check(CheckArgs),
+    /// Measure what everything costs, beside the least that it could cost
+    Bench(BenchArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Only workloads whose name begins like this
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) only: Option<String>,
+    /// Only this mode of delivery
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<Mode>,
+    /// Only this number of vectors, 1 to 2048
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=2048))]
+    pub(crate) vectors: Option<u16>,
+    /// Short, to see that it runs: the figures mean little
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Run each workload once, and only count its ioctls
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) count: bool,
+    /// Print rows as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the tables of docs/performance.md
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -1,5 +1,6 @@
 //! The reference VMM of vm-msix: it proves the crates on a real guest, and shows how they are used.
 
+mod bench;
 mod bus;
 mod check;
 mod cli;
@@ -10,9 +11,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use cli::Command;
+
 fn main() -> ExitCode {
-    let cli::Command::Check(args) = cli::Cli::parse().command();
-    match check::run(&args) {
+    let succeeded = match cli::Cli::parse().command() {
+        Command::Check(args) => check::run(&args).map_err(|error| error.to_string()),
+        Command::Bench(args) => bench::run(&args).map_err(|error| error.to_string()),
+    };
+    match succeeded {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -1,0 +1,120 @@
+//! The benches as their user runs them: what they print, not what they measure.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs the benches, shortly, and reads their JSON.
+fn bench(args: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_msix-vmm"))
+        .args(["bench", "--quick", "--json"])
+        .args(args)
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).expect("it prints JSON")
+}
+
+fn kvm() -> bool {
+    let Err(error) = File::options().read(true).write(true).open("/dev/kvm") else {
+        return true;
+    };
+    assert!(std::env::var_os("REQUIRE_KVM").is_none(), "REQUIRE_KVM is set, and /dev/kvm: {error}");
+    false
+}
+
+/// What needs no KVM, in signal mode.
+const ANYWHERE: [&str; 16] = [
+    "bring-up/batch",
+    "bring-up/one-by-one",
+    "bring-up/linux",
+    "bring-up/ten-devices",
+    "mask-pair",
+    "affinity",
+    "trigger/masked",
+    "trigger/function-masked",
+    "table-read",
+    "table-write",
+    "capability-read",
+    "pba-read",
+    "snapshot",
+    "restore",
+    "disable",
+    "destroy",
+];
+
+/// What does.
+const ON_KVM: [&str; 3] = ["trigger/open", "trigger/beside-other-mask", "trigger/beside-same-mask"];
+
+/// The rows of one mode, without that of memory, which has no time.
+fn timed<'a>(rows: &'a Value, mode: &str) -> Vec<&'a Value> {
+    let rows = rows.as_array().expect("an array of rows").iter();
+    rows.filter(|row| row["mode"] == mode && row["workload"] != "memory").collect()
+}
+
+fn names<'a>(rows: &[&'a Value]) -> BTreeSet<&'a str> {
+    rows.iter().map(|row| row["workload"].as_str().expect("a name")).collect()
+}
+
+#[test]
+fn every_workload_is_measured_in_both_modes() {
+    let rows = bench(&[]);
+    let kvm = kvm();
+    let anywhere = BTreeSet::from(ANYWHERE);
+    let on_kvm: BTreeSet<_> = ANYWHERE.into_iter().chain(ON_KVM).collect();
+    let none = BTreeSet::new();
+    assert_eq!(names(&timed(&rows, "signal")), *if kvm { &on_kvm } else { &anywhere });
+    assert_eq!(names(&timed(&rows, "irqfd")), *if kvm { &on_kvm } else { &none });
+    for row in [timed(&rows, "signal"), timed(&rows, "irqfd")].concat() {
+        for time in ["median_ns", "p99_ns", "floor_ns", "ratio"] {
+            assert!(row[time].as_f64().is_some_and(|value| value > 0.0), "{time} of {row}");
+        }
+        for count in ["vectors", "threads"] {
+            assert!(row[count].as_u64().is_some_and(|value| value > 0), "{count} of {row}");
+        }
+    }
+}
+
+#[test]
+fn signal_mode_makes_no_ioctl_but_the_send() {
+    let rows = bench(&["--mode", "signal"]);
+    assert!(timed(&rows, "irqfd").is_empty());
+    for row in timed(&rows, "signal") {
+        for none in ["set_gsi_routing", "irqfd_assign", "irqfd_deassign"] {
+            assert_eq!(row[none], 0, "{none} of {row}");
+        }
+        let sends = matches!(row["workload"].as_str(), Some(name) if ON_KVM.contains(&name));
+        if !sends {
+            assert_eq!(row["signal_msi"], 0, "{row}");
+        }
+    }
+}
+
+#[test]
+fn a_part_can_be_asked_for() {
+    let rows = bench(&["--only", "bring-up/l", "--mode", "signal", "--vectors", "9"]);
+    let rows = timed(&rows, "signal");
+    assert!(!rows.is_empty());
+    for row in rows {
+        assert_eq!((&row["workload"], &row["vectors"]), (&"bring-up/linux".into(), &9.into()));
+    }
+}
+
+#[test]
+fn counting_alone_prints_a_total() {
+    if !kvm() {
+        eprintln!("skipped: no /dev/kvm");
+        return;
+    }
+    let counted = bench(&["--count", "--mode", "irqfd", "--vectors", "3"]);
+    let rows = counted["rows"].as_array().expect("rows");
+    assert!(rows.iter().all(|row| row["median_ns"].is_null()));
+    for name in ["set_gsi_routing", "irqfd_assign", "irqfd_deassign", "signal_msi"] {
+        let sum: u64 = rows.iter().filter_map(|row| row[name].as_u64()).sum();
+        let total = counted["total"][name].as_u64().expect("a number");
+        assert!(total >= sum, "{name}: {total} in all, {sum} in the rows");
+    }
+}
