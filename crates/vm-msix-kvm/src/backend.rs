@@ -139,6 +139,9 @@ impl MsiBackend for KvmBackend {
     }
 
     fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>)) {
+        if !self.function.has_irqfds() {
+            return self.function.release_latches(report);
+        }
         let events = self.function.release(self.vectors().indices());
         events.into_iter().for_each(|(vector, event)| report(vector, event));
     }

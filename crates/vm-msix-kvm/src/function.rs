@@ -77,10 +77,21 @@ impl Function {
         changes: &[(VectorIndex, Route)],
         report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>),
     ) {
-        for (vector, _) in changes {
-            self.late.forget(*vector);
+        if self.late.has_any() {
+            changes.iter().for_each(|(vector, _)| self.late.forget(*vector));
         }
         self.signals.set_routes(changes, report);
+    }
+
+    /// Of a function without eventfds.
+    pub(crate) fn release_latches(
+        &self,
+        report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>),
+    ) {
+        if self.late.has_any() {
+            self.signals.vectors().indices().for_each(|vector| self.late.forget(vector));
+        }
+        self.signals.release(report);
     }
 
     pub(crate) fn set_latch(&self, vector: VectorIndex, route: Route, events: &mut Events) {

@@ -40,14 +40,19 @@ impl LateEvents {
                 failure => kept.failure = Some(failure),
             }
         }
-        // Relaxed, and below: set and cleared under the lock. Who must see an event was ordered behind it by the
+        // Relaxed, here and below: set and cleared under the lock. Who must see an event was ordered behind it by the
         // vector's lock, or comes too early and sees it the next time.
         self.any.store(true, Ordering::Relaxed);
     }
 
     #[inline]
+    pub(crate) fn has_any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    #[inline]
     pub(crate) fn take(&self) -> Events {
-        if !self.any.load(Ordering::Relaxed) {
+        if !self.has_any() {
             return Events::new();
         }
         let mut kept = self.lock();
@@ -65,7 +70,7 @@ impl LateEvents {
     /// The failure of a vector, which nobody else hears of then.
     #[inline]
     pub(crate) fn take_failure(&self, vector: VectorIndex) -> Option<KvmError> {
-        if !self.any.load(Ordering::Relaxed) {
+        if !self.has_any() {
             return None;
         }
         self.lock().get_mut(&vector)?.failure.take()?.into_error()

@@ -21,18 +21,44 @@ pub(crate) enum Retry {
 #[derive(Debug)]
 pub(crate) struct AppliedRoutes {
     /// What each vector was told last.
-    routes: Box<[Route]>,
+    routes: Box<[Told]>,
     /// Vectors that could not be closed, and are told again at every sync; few, or none.
     still_open: BTreeSet<VectorIndex>,
     /// Vectors that failed to open and are not tried again just now; few, or none.
     held: BTreeMap<VectorIndex, Hold>,
 }
 
+/// A route, in half the space: a function has one for each vector, and may have 2048.
+///
+/// The lowest bit of an address is zero in every message (7.7.2.6). Here it says that the vector is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    address_low_or_open: u32,
+    address_high: u32,
+    data: u32,
+}
+
+impl Told {
+    const CLOSED: Self = Self { address_low_or_open: 0, address_high: 0, data: 0 };
+
+    #[inline]
+    fn of(route: Route) -> Self {
+        match route {
+            Route::Closed => Self::CLOSED,
+            Route::Open(message) => Self {
+                address_low_or_open: message.address_low() | 1,
+                address_high: message.address_high(),
+                data: message.data,
+            },
+        }
+    }
+}
+
 /// Why a vector is left closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hold {
     /// This route was refused; another one may work.
-    Refused(Route),
+    Refused(Told),
     /// There was no room; a retry may find some.
     Exhausted,
 }
@@ -41,7 +67,7 @@ impl AppliedRoutes {
     /// All closed, as a new backend is.
     pub(crate) fn new(vectors: VectorCount) -> Self {
         Self {
-            routes: vec![Route::Closed; vectors.as_usize()].into_boxed_slice(),
+            routes: vec![Told::CLOSED; vectors.as_usize()].into_boxed_slice(),
             still_open: BTreeSet::new(),
             held: BTreeMap::new(),
         }
@@ -49,7 +75,7 @@ impl AppliedRoutes {
 
     /// All closed, as a released backend is.
     pub(crate) fn reset(&mut self) {
-        self.routes.fill(Route::Closed);
+        self.routes.fill(Told::CLOSED);
         self.still_open.clear();
         self.held.clear();
     }
@@ -62,7 +88,8 @@ impl AppliedRoutes {
 
     /// The vector has the route that the registers ask for.
     pub(crate) fn is(&self, vector: VectorIndex, desired: Route) -> bool {
-        self.routes.get(vector.as_usize()) == Some(&desired) && !self.still_open.contains(&vector)
+        self.routes.get(vector.as_usize()) == Some(&Told::of(desired))
+            && !self.still_open.contains(&vector)
     }
 
     /// Whether the backend is to be told this route; if so, it counts as told.
@@ -77,6 +104,7 @@ impl AppliedRoutes {
         if !self.held.is_empty() && self.is_held(vector, desired, retry) {
             return false;
         }
+        let desired = Told::of(desired);
         let again = !self.still_open.is_empty() && self.still_open.remove(&vector);
         match self.routes.get_mut(vector.as_usize()) {
             Some(applied) if *applied != desired || again => {
@@ -102,7 +130,7 @@ impl AppliedRoutes {
             RouteEvent::Refused(_) => Hold::Refused(*applied),
             RouteEvent::Exhausted(_) => Hold::Exhausted,
         };
-        *applied = Route::Closed;
+        *applied = Told::CLOSED;
         self.still_open.remove(&vector);
         self.held.insert(vector, hold);
     }
@@ -115,7 +143,7 @@ impl AppliedRoutes {
             return false;
         };
         let held = match hold {
-            Hold::Refused(route) => route == desired,
+            Hold::Refused(told) => told == Told::of(desired),
             Hold::Exhausted => retry == Retry::No,
         };
         if !held {

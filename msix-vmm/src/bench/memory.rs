@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs;
 
-use super::host::{Function, Host};
+use super::host::Host;
 use super::measure::Outcome;
 
 /// How many vectors each function has.
@@ -15,7 +15,7 @@ pub(super) fn per_vector<H: Host>(host: &H, functions: usize) -> Outcome<f64> {
     let mut all = Vec::with_capacity(functions);
     let before = resident_bytes()?;
     for _ in 0..functions {
-        all.push(Function::without_descriptors(host, VECTORS)?);
+        all.push(host.function(VECTORS)?);
     }
     let taken = resident_bytes()? - before;
     Ok(taken / (functions as f64 * f64::from(VECTORS)))
