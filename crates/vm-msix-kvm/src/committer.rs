@@ -56,8 +56,8 @@ const LONGEST_REST: Duration = Duration::from_millis(2);
 ///
 /// # Flush and shutdown
 ///
-/// [`MsixConfig::flush`](vm_msix::MsixConfig::flush) and [`pause`](vm_msix::MsixConfig::pause) commit what is queued on the calling
-/// thread, and hear of what failed. [`flush`](Self::flush) does so for all functions.
+/// [`MsixConfig::flush`](vm_msix::MsixConfig::flush) commits what is queued on the calling thread, and hears of what failed.
+/// [`flush`](Self::flush) does so without a function.
 ///
 /// A function that is reset, destroyed or dropped takes back what it has queued. Functions and descriptors keep the committer
 /// alive, besides its maker; when the last of them goes, nothing can be queued, and the thread has ended when the drop

@@ -20,7 +20,6 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     pub fn pause(&mut self) {
         self.registers.paused = true;
         self.sync_all(Retry::No);
-        self.settle();
     }
 
     /// Goes on after a [`pause`](Self::pause): what the registers ask for is opened, and what was latched delivered.
