@@ -11,11 +11,15 @@ mod support;
 
 mod addresses;
 mod callbacks;
+mod closing_meanwhile;
+mod deferred_commits;
 mod destination_ids;
+mod grouped_commits;
 mod hostile_producers;
 mod ioctl_order;
 mod irqfd_mode;
 mod irqfds_to_memory;
+mod late_failures;
 mod partial_failures;
 mod producers;
 mod route_failures;
