@@ -65,10 +65,14 @@ const WAYS: [Way; 5] = [
     ("MSI-X Enable", |msix| guest(msix).disable(), |msix| guest(msix).enable()),
     ("bus master", |msix| msix.set_bus_master(false), |msix| msix.set_bus_master(true)),
     ("resume", Msix::pause, Msix::resume),
-    ("restore", |msix| guest(msix).mask_function(), |msix| {
-        let state = MsixStateV1 { function_masked: false, ..msix.snapshot() };
-        msix.restore(&state).unwrap();
-    }),
+    (
+        "restore",
+        |msix| guest(msix).mask_function(),
+        |msix| {
+            let state = MsixStateV1 { function_masked: false, ..msix.snapshot() };
+            msix.restore(&state).unwrap();
+        },
+    ),
 ];
 
 fn expect_one_commit_for_each(vm: &Deferred) {

@@ -188,7 +188,8 @@ fn c11_a_failure_that_was_kept_is_dropped_when_the_route_is_replaced() {
 
 /// KVM does not know another file by the eventfd's number, so that it cannot be deassigned.
 #[test]
-fn c11_an_irqfd_that_could_not_be_closed_with_its_last_guard_is_told_late_and_closed_by_the_next_write() {
+fn c11_an_irqfd_that_could_not_be_closed_with_its_last_guard_is_told_late_and_closed_by_the_next_write()
+ {
     let Some(mut rig) = Rig::new(false, libc::EINVAL) else { return };
     guest(&mut rig.msix).unmask(0);
     rig.committer.run_pending();

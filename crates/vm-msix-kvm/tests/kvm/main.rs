@@ -10,6 +10,7 @@
 mod support;
 
 mod addresses;
+mod adopted_eventfds;
 mod callbacks;
 mod closing_meanwhile;
 mod deferred_commits;
@@ -20,10 +21,12 @@ mod ioctl_order;
 mod irqfd_mode;
 mod irqfds_to_memory;
 mod late_failures;
+mod other_processes;
 mod partial_failures;
 mod producers;
 mod route_failures;
 mod router;
 mod signal_mode;
+mod swapped_eventfds;
 mod translation;
 mod waiting;
