@@ -144,7 +144,8 @@ fn c3_a_signal_while_eventfds_are_exchanged_is_delivered_once() {
         msix.flush().unwrap();
         for round in 0..300 {
             let (theirs, ours) = fit(0);
-            let producer = if round % 2 == 0 { Producer::of(&guard) } else { Producer::of(&theirs) };
+            let producer =
+                if round % 2 == 0 { Producer::of(&guard) } else { Producer::of(&theirs) };
             if round % 2 == 1 {
                 // Of the new one: before, during, or after.
                 producer.signal();

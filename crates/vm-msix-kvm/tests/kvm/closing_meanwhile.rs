@@ -1,15 +1,17 @@
 //! Closing while a commit is held up inside the table: it waits for nothing, and cancels what was queued (C4, C5).
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use vm_msix_kvm::Irqfd;
+use vm_msix_kvm::{Committer, Irqfd, Router, RouterObserver};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::support::deferred::{Deferred, eventfd, message};
+use crate::support::fixture::{Fixture, function};
 use crate::support::gated::Stop;
 use crate::support::producer::{Producer, is_assigned};
+use crate::support::wait::until;
 use crate::support::{Msix, guest, to_apic};
 
 const STOPS: [Stop; 2] = [Stop::Before, Stop::After];
@@ -151,6 +153,40 @@ fn get_irqfd_of_a_vector_without_one_waits_for_no_commit() {
         vm.table.let_go();
         vm.fixture.cpus[1].expect(0x61);
     }
+}
+
+/// Held up inside the router itself, which has its table locked then.
+#[test]
+fn c4_c7_the_router_takes_and_gives_gsis_while_it_commits() {
+    struct Slow(Mutex<mpsc::Receiver<()>>, mpsc::Sender<()>);
+    impl RouterObserver for Slow {
+        fn committed(&self, _: usize, _: usize) {
+            let _ = self.1.send(());
+            // Gone: the test is over.
+            let _ = self.0.lock().unwrap().recv();
+        }
+    }
+    let Some(mut fixture) = Fixture::new() else { return };
+    let ((go, gone), (begin, begun)) = (mpsc::channel(), mpsc::channel());
+    let router = Router::new(fixture.vm.clone(), Router::irqchip_entries());
+    let router = Arc::new(router.with_observer(Slow(Mutex::new(gone), begin)));
+    fixture.router = router.clone();
+    let mut msix = function(3, fixture.delivery_by(Committer::spawn(router.clone()).unwrap()));
+    let guards: Vec<_> = (0..2).map(|vector| msix.get_irqfd(vector).unwrap()).collect();
+    let eventfds: Vec<_> = guards.iter().map(eventfd).collect();
+    guest(&mut msix).bring_up(&[to_apic(0, 0x41)]);
+    begun.recv().unwrap();
+    must_return("taking and giving GSIs", move || {
+        let third = msix.get_irqfd(2).unwrap();
+        drop(guards);
+        msix.reset();
+        drop((msix, third));
+    });
+    assert_eq!(fixture.router.gsis_in_use(), 0);
+    drop(go);
+    until("the committer to end", || Arc::strong_count(&router) == 2);
+    assert!(!eventfds.iter().any(|eventfd| is_assigned(&fixture.vm, eventfd)));
+    fixture.apic().expect_nothing();
 }
 
 /// Committed with one message, queued with another, and back to the first while the other's commit runs: what the table has

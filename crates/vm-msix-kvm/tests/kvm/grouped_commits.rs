@@ -242,3 +242,28 @@ fn c3_what_is_triggered_in_a_batch_of_an_immediate_committer_is_sent_once_at_its
     assert!(!guest(&mut msix).is_pending(0));
     vm.fixture.apic().expect_nothing();
 }
+
+/// Its opening is history then, but the registers ask for an open vector all the same.
+#[test]
+fn c3_the_last_guard_that_goes_inside_a_batch_leaves_its_vector_open() {
+    for vm in [Deferred::immediate(), Deferred::polled()] {
+        let Some(vm) = vm else { return };
+        let (mut msix, mut guards) = vm.function_on_descriptors(2);
+        let batch = vm.committer.batch();
+        guest(&mut msix).unmask(0);
+        Producer::of(&guards[0]).signal();
+        drop(guards.remove(0));
+        // What was counted is sent by the way back to signal mode.
+        assert_eq!(vm.fixture.apic().requested(), [0x40]);
+        vm.fixture.apic().clear();
+        assert_eq!(msix.trigger(0).unwrap(), Signal::Sent);
+        vm.fixture.apic().expect(0x40);
+        drop(batch);
+        vm.committer.run_pending();
+        assert_eq!(vm.commits_of_kvm(), 0);
+        assert_eq!(msix.trigger(0).unwrap(), Signal::Sent);
+        assert_eq!(vm.fixture.router.gsis_in_use(), 1);
+        guest(&mut msix).mask(0);
+        assert_eq!(msix.trigger(0).unwrap(), Signal::Latched);
+    }
+}

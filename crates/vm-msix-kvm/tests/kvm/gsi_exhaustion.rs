@@ -226,8 +226,7 @@ fn c11_five_thousand_descriptors_all_deliver() {
                 guest(&mut msix).program(vector, *message);
                 guest(&mut msix).unmask(vector);
             }
-            let guards: Vec<_> =
-                (0..1000).map(|vector| msix.get_irqfd(vector).unwrap()).collect();
+            let guards: Vec<_> = (0..1000).map(|vector| msix.get_irqfd(vector).unwrap()).collect();
             guest(&mut msix).unmask_function();
             (msix, guards)
         })

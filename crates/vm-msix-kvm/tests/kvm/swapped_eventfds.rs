@@ -196,9 +196,11 @@ fn c3_c4_swaps_hold_under_a_storm() {
                     until("both", || guest(msix).is_pending(0) && guest(msix).is_pending(1));
                     vm.fixture.apic().expect_nothing();
                     guest(msix).unmask_function();
-                    until("both", || vm.fixture.apic().requested() == INTERRUPTS || {
-                        vm.committer.run_pending();
-                        false
+                    until("both", || {
+                        vm.fixture.apic().requested() == INTERRUPTS || {
+                            vm.committer.run_pending();
+                            false
+                        }
                     });
                     vm.fixture.apic().clear();
                 }
