@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs::{DirEntry, read_dir, read_to_string};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use support::deferred::Deferred;
@@ -133,7 +134,15 @@ fn committers_leave_no_thread_and_no_descriptor() {
 /// The commit outlives its function, and is what keeps the committer: its own thread ends it.
 #[test]
 fn a_committer_whose_last_owner_is_its_own_thread_ends() {
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
     let (_alone, Some(fixture)) = (alone(), Fixture::new()) else { return };
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().name().is_some_and(|name| name.starts_with("msix-")) {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+        }
+        hook(info);
+    }));
     let before = (descriptors(), threads());
     for _ in 0..20 {
         let table = Arc::new(Gated::new(fixture.router.clone()));
@@ -149,6 +158,7 @@ fn a_committer_whose_last_owner_is_its_own_thread_ends() {
         until("the thread to end", || threads() == before.1);
         until("its descriptors to go", || descriptors() == before.0);
     }
+    assert_eq!(PANICS.load(Ordering::SeqCst), 0);
     assert_eq!(fixture.router.gsis_in_use(), 0);
 }
 

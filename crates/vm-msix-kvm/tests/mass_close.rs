@@ -188,6 +188,39 @@ fn c4_nothing_comes_after_a_mass_close_though_all_are_written_all_the_while() {
     assert_eq!(fixture.router.gsis_in_use(), 0);
 }
 
+/// Whoever helps with a close may be late; what has been opened again meanwhile stays open. Busy threads make it late.
+#[test]
+fn c3_a_helper_that_comes_late_closes_nothing_that_was_opened_again() {
+    let (_alone, Some(fixture)) = (alone(), Fixture::new()) else { return };
+    let committer = Committer::spawn(fixture.router.clone()).unwrap();
+    let mut msix = function(24, fixture.delivery_by(committer));
+    let guards: Vec<_> = (0..24).map(|vector| msix.get_irqfd(vector).unwrap()).collect();
+    let messages: Vec<_> = (0..24).map(|vector| to_apic(0, 0x40 + vector)).collect();
+    guest(&mut msix).bring_up(&messages);
+    msix.flush().unwrap();
+    let producers: Vec<_> = guards.iter().map(Producer::of).collect();
+    let interrupts: Vec<u8> = (0x40..0x58).collect();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(&done);
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        for _ in 0..times(60, 2000) {
+            // The same routes: KVM has them again when this returns.
+            guest(&mut msix).mask_function();
+            guest(&mut msix).unmask_function();
+            producers.iter().for_each(Producer::signal);
+            until("all of them", || fixture.apic().requested() == interrupts);
+            fixture.apic().clear();
+        }
+    });
+}
+
 /// Lets the producers go home also when the test fails.
 struct StopOnDrop<'a>(&'a AtomicBool);
 

@@ -155,6 +155,33 @@ fn get_irqfd_of_a_vector_without_one_waits_for_no_commit() {
     }
 }
 
+/// Who would help with it is held up, and is not waited for.
+#[test]
+fn c4_closing_many_waits_for_no_commit() {
+    for stop in STOPS {
+        let Some(vm) = Deferred::spawned() else { return };
+        let (mut msix, guards) = vm.function_on_descriptors(41);
+        (1..41).for_each(|vector| guest(&mut msix).unmask(vector));
+        msix.flush().unwrap();
+        vm.table.hold(stop);
+        guest(&mut msix).unmask(0);
+        vm.table.wait_until_held();
+        let mut msix = must_return("Function Mask", move || {
+            guest(&mut msix).mask_function();
+            msix
+        });
+        assert!(!guards.iter().any(|guard| vm.is_assigned(guard)));
+        vm.table.let_go();
+        guards.iter().for_each(|guard| Producer::of(guard).signal());
+        assert!((0..41).all(|vector| guest(&mut msix).is_pending(vector)));
+        vm.committer.flush();
+        vm.fixture.apic().expect_nothing();
+        guest(&mut msix).unmask_function();
+        msix.flush().unwrap();
+        assert!(guards.iter().all(|guard| vm.is_assigned(guard)));
+    }
+}
+
 /// Held up inside the router itself, which has its table locked then.
 #[test]
 fn c4_c7_the_router_takes_and_gives_gsis_while_it_commits() {
