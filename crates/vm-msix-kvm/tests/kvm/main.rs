@@ -10,16 +10,25 @@
 mod support;
 
 mod addresses;
+mod adopted_eventfds;
 mod callbacks;
+mod closing_meanwhile;
+mod deferred_commits;
 mod destination_ids;
+mod grouped_commits;
+mod gsi_exhaustion;
 mod hostile_producers;
+mod ioctl_counts;
 mod ioctl_order;
 mod irqfd_mode;
 mod irqfds_to_memory;
+mod late_failures;
+mod other_processes;
 mod partial_failures;
 mod producers;
 mod route_failures;
 mod router;
 mod signal_mode;
+mod swapped_eventfds;
 mod translation;
 mod waiting;

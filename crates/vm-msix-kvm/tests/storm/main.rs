@@ -23,7 +23,7 @@ use support::producer::Producer;
 use support::wait::until;
 use support::{Msix, guest};
 use vm_msix::{Counters, Counts, MsiMessage, MsixObserver};
-use vm_msix_kvm::{RequesterId, Translate};
+use vm_msix_kvm::{Committer, KvmMsi, RequesterId, Translate};
 
 /// The generation in the upper half of the address and in the data, so that a torn message shows.
 fn memory_message(generation: u64) -> MsiMessage {
@@ -31,10 +31,7 @@ fn memory_message(generation: u64) -> MsiMessage {
 }
 
 /// A function whose vector writes to memory: every message is seen, in both modes.
-fn memory_function(
-    fixture: &Fixture,
-    oracle: &Arc<Oracle>,
-) -> (Msix<Arc<Counters>>, Arc<Counters>) {
+fn memory_function(delivery: KvmMsi, oracle: &Arc<Oracle>) -> (Msix<Arc<Counters>>, Arc<Counters>) {
     let hook = {
         let oracle = Arc::clone(oracle);
         move |_: RequesterId, message: MsiMessage| {
@@ -46,7 +43,7 @@ fn memory_function(
         }
     };
     let counters = Arc::new(Counters::default());
-    let msix = function(1, fixture.delivery().with_memory_write(hook));
+    let msix = function(1, delivery.with_memory_write(hook));
     let mut msix = msix.with_observer(Arc::clone(&counters));
     guest(&mut msix).bring_up(&[memory_message(0)]);
     (msix, counters)
@@ -84,6 +81,12 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Routes that are committed at once, and routes that a thread commits.
+fn at_once_and_later(fixture: &Fixture) -> [KvmMsi; 2] {
+    let later = Committer::spawn(fixture.router.clone()).unwrap();
+    [fixture.delivery(), fixture.delivery_by(later)]
+}
+
 type Locked = MutexGuard<'static, Msix<Arc<Counters>>>;
 
 /// Configuration space's lock, as a VMM has one.
@@ -94,8 +97,12 @@ fn shared(msix: Msix<Arc<Counters>>) -> &'static Mutex<Msix<Arc<Counters>>> {
 #[test]
 fn c3_c4_c5_in_signal_mode_every_signal_is_accounted_for() {
     let (_alone, Some(fixture)) = (alone(), Fixture::new()) else { return };
+    at_once_and_later(&fixture).into_iter().for_each(storm_in_signal_mode);
+}
+
+fn storm_in_signal_mode(delivery: KvmMsi) {
     let (oracle, gate) = (Arc::new(Oracle::default()), Gate::default());
-    let (msix, counters) = memory_function(&fixture, &oracle);
+    let (msix, counters) = memory_function(delivery, &oracle);
     let trigger = msix.trigger_handle(0).unwrap();
     let msix = shared(msix);
     thread::scope(|scope| {
@@ -116,8 +123,14 @@ fn c3_c4_c5_in_signal_mode_every_signal_is_accounted_for() {
 #[test]
 fn c3_c4_c5_hold_while_the_vector_goes_on_and_off_its_descriptor() {
     let (_alone, Some(fixture)) = (alone(), Fixture::new()) else { return };
+    at_once_and_later(&fixture)
+        .into_iter()
+        .for_each(|delivery| storm_in_both_modes(&fixture, delivery));
+}
+
+fn storm_in_both_modes(fixture: &Fixture, delivery: KvmMsi) {
     let (oracle, gate) = (Arc::new(Oracle::default()), Gate::default());
-    let (msix, counters) = memory_function(&fixture, &oracle);
+    let (msix, counters) = memory_function(delivery, &oracle);
     let trigger = msix.trigger_handle(0).unwrap();
     let msix = shared(msix);
     let mut written = 0;
@@ -169,13 +182,19 @@ impl Translate for Tap {
 #[test]
 fn c3_c4_c13_interrupts_hold_while_the_vector_goes_on_and_off_its_descriptor() {
     let (_alone, Some(fixture)) = (alone(), Fixture::new()) else { return };
+    at_once_and_later(&fixture)
+        .into_iter()
+        .for_each(|delivery| storm_of_interrupts(&fixture, delivery));
+}
+
+fn storm_of_interrupts(fixture: &Fixture, delivery: KvmMsi) {
     let (oracle, gate) = (Arc::new(Oracle::default()), Gate::default());
     // The upper half of the data is not the interrupt's.
     let message = |generation: u64| {
         MsiMessage::new(0xfee0_0000, (generation as u32) << 16 | u32::from(VECTOR))
     };
     let counters = Arc::new(Counters::default());
-    let msix = function(1, fixture.delivery().with_translate(Tap(Arc::clone(&oracle))));
+    let msix = function(1, delivery.with_translate(Tap(Arc::clone(&oracle))));
     let mut msix = msix.with_observer(Arc::clone(&counters));
     guest(&mut msix).bring_up(&[message(0)]);
     let trigger = msix.trigger_handle(0).unwrap();

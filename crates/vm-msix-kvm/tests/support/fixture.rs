@@ -24,8 +24,13 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// Two vCPUs, APIC IDs 0 and 1, 8-bit destination IDs; `None` where there is no KVM.
     pub(crate) fn new() -> Option<Self> {
+        Self::with_cpus(2)
+    }
+
+    /// The same with more vCPUs, for tests that want more interrupts than two APICs tell apart.
+    pub(crate) fn with_cpus(count: u64) -> Option<Self> {
         let vm = vm_with_irqchip(&open::kvm()?);
-        let cpus = (0..2).map(|id| Lapic::switched_on(vm.create_vcpu(id).unwrap())).collect();
+        let cpus = (0..count).map(|id| Lapic::switched_on(vm.create_vcpu(id).unwrap())).collect();
         Some(Self::of(vm, cpus, DestinationIds::Bits8))
     }
 

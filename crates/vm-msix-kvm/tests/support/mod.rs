@@ -1,8 +1,11 @@
 //! What the tests of this crate share: a VM whose interrupts can be seen, and routing tables that watch or fail.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod deferred;
 pub(crate) mod fixture;
+pub(crate) mod gated;
 pub(crate) mod lapic;
+pub(crate) mod long;
 pub(crate) mod open;
 pub(crate) mod producer;
 pub(crate) mod tables;
