@@ -365,7 +365,8 @@ impl State {
         // A polled or detached eventfd closes without KVM, which alone could fail.
         let _ = self.close(function);
         let _ = function.signal(self.vector);
-        function.late.extend(vec![(self.vector, failure(error))]);
+        // Its opening found the message good, and the next one looks again.
+        function.late.extend(vec![(self.vector, RouteEvent::Exhausted(error))]);
     }
 
     /// Lets what comes go where the message leads, or queues it if that must be committed first.

@@ -87,7 +87,7 @@ fn settle(vm: &Deferred) -> String {
     assert_eq!(vm.fixture.router.gsis_in_use(), 0);
     let table = format!("{:?} {:?}", vm.fixture.router, vm.committer);
     // The one that was committed just now.
-    assert_eq!(table.matches("MsiRoute").count(), 1, "{table}");
+    assert!(table.contains("routes: 1,"), "{table}");
     table
 }
 
@@ -164,7 +164,7 @@ fn a_committer_whose_last_owner_is_its_own_thread_ends() {
 
 /// Those who close with the closing thread keep nothing of the function, nor of its committer.
 #[test]
-fn bug_a_committers_thread_that_helped_a_close_keeps_the_function_and_itself() {
+fn a_committers_thread_that_helped_a_close_keeps_neither_the_function_nor_itself() {
     let (_alone, Some(fixture)) = (alone(), Fixture::new()) else { return };
     let before = (descriptors(), threads());
     for cycle in 0..times(50, 1000) {
@@ -190,6 +190,8 @@ fn bug_a_committers_thread_that_helped_a_close_keeps_the_function_and_itself() {
 fn polled_descriptors_leave_nothing_behind() {
     let (_alone, Some(vm)) = (alone(), Deferred::spawned()) else { return };
     let taken: Vec<_> = std::iter::from_fn(|| vm.fixture.router.allocate().ok()).collect();
+    // A thread has its name some time after it was made.
+    until("the committer's thread", || threads() == 1);
     let before = (descriptors(), threads());
     for cycle in 0..times(500, 10_000) {
         let mut msix = vm.function(2);
