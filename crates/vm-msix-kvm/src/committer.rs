@@ -21,9 +21,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 
 use vm_msix::VectorIndex;
 
@@ -34,6 +33,8 @@ use crate::irqfd::{IrqfdVector, Ticket};
 use crate::mass_close::MassClose;
 use crate::poller::{Patience, Poller, Token};
 use crate::route_table::{Gsi, MsiRoute, RouteTable};
+use crate::sys::thread::{self, JoinHandle};
+use crate::sys::{AtomicBool, Mutex, MutexGuard};
 
 /// Commits the routes of a VM's functions. Make one per VM and hand it to each [`KvmMsi`](crate::KvmMsi).
 ///

@@ -23,7 +23,7 @@
 //! What was queued is finished by whoever committed, if its ticket is still good. A close voids the ticket under the
 //! vector's lock, and never waits for the commit.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use vm_msix::{MsiMessage, Route, RouteEvent, VectorIndex};
 
@@ -34,6 +34,7 @@ use crate::function::Function;
 use crate::late::Events;
 use crate::poller::Token;
 use crate::route_table::{Gsi, MsiRoute};
+use crate::sys::{Mutex, MutexGuard};
 
 /// A vector that has an eventfd beside its latch in memory.
 #[derive(Debug)]

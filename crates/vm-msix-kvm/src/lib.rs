@@ -29,8 +29,8 @@ mod error;
 mod eventfd;
 mod foreign_eventfd;
 mod function;
-mod futex;
 mod guard;
+mod host;
 mod ioctl;
 mod irqfd;
 mod late;
@@ -43,14 +43,16 @@ mod routing_entry;
 mod source;
 mod translate;
 
+use host as sys;
+
 pub use backend::KvmBackend;
 pub use committer::{Batch, Committer};
 pub use counters::{IoctlCounters, IoctlCounts};
 pub use delivery::{LostMessages, MemoryWrite};
 pub use error::{EventfdFault, KvmError};
-pub use futex::Futex;
 pub use guard::Irqfd;
 pub use route_table::{Gsi, MsiRoute, RouteTable};
 pub use router::{Router, RouterObserver};
 pub use source::KvmMsi;
+pub use sys::Futex;
 pub use translate::{DestinationIds, ExtendedDestinationId, RequesterId, Translate};

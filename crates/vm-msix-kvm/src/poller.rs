@@ -4,18 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{PoisonError, Weak};
 
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::{self, CreateFlags};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::Errno;
-use rustix::time::Timespec;
 use vm_msix::VectorIndex;
 
 use crate::error::KvmError;
 use crate::eventfd::Notifier;
 use crate::function::Function;
+use crate::sys::{self, Mutex, MutexGuard};
 
 /// How many are looked after before the committer has its turn.
 const AT_ONCE: usize = 64;
@@ -57,8 +55,7 @@ impl Poller {
 
     /// Wakes whoever waits.
     pub(crate) fn kick(&self) {
-        // It fails if the counter is full, which wakes as well.
-        let _ = rustix::io::write(&self.kick, &1_u64.to_ne_bytes());
+        sys::kick(&self.kick);
     }
 
     /// Takes an eventfd into the poll set.
@@ -86,14 +83,8 @@ impl Poller {
 
     /// Passes on what has come, waiting for something to come first if told to.
     pub(crate) fn serve(&self, patience: Patience) {
-        let timeout = match patience {
-            Patience::Forever => None,
-            Patience::None => Some(&Timespec { tv_sec: 0, tv_nsec: 0 }),
-        };
         let mut events = Vec::with_capacity(AT_ONCE);
-        if let Err(error) = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout) {
-            debug_assert_eq!(error, Errno::INTR);
-        }
+        sys::wait(&self.epoll, &mut events, patience);
         for event in events {
             match event.data.u64() {
                 KICK => self.drain_kick(),
@@ -119,7 +110,7 @@ impl Poller {
     }
 
     fn listen(&self, eventfd: impl AsFd, token: u64) -> Result<(), KvmError> {
-        epoll::add(&self.epoll, eventfd, EventData::new_u64(token), EventFlags::IN)
+        sys::listen(&self.epoll, eventfd, token)
             .map_err(|source| KvmError::call("epoll_ctl", source))
     }
 
