@@ -30,11 +30,14 @@ mod eventfd;
 mod foreign_eventfd;
 mod function;
 mod guard;
+#[cfg(not(vm_msix_shuttle))]
 mod host;
 mod ioctl;
 mod irqfd;
 mod late;
 mod mass_close;
+#[cfg(vm_msix_shuttle)]
+pub mod model;
 mod modes;
 mod poller;
 mod route_table;
@@ -43,7 +46,10 @@ mod routing_entry;
 mod source;
 mod translate;
 
+#[cfg(not(vm_msix_shuttle))]
 use host as sys;
+#[cfg(vm_msix_shuttle)]
+use model as sys;
 
 pub use backend::KvmBackend;
 pub use committer::{Batch, Committer};

@@ -1,0 +1,100 @@
+//! Reset, destroy and drop, while openings are queued and a commit is under way.
+
+use shuttle::thread;
+
+use crate::explore::explore;
+use crate::world::{Function, World, join};
+
+/// A function is reset and comes up again.
+///
+/// Kills: none.
+#[test]
+fn a_function_is_reset_while_it_opens() {
+    explore(|| {
+        let world = World::new();
+        let function = world.function(0, 2);
+        let guards = [0, 1].map(|vector| function.irqfd(vector).0);
+        function.unmask(0);
+        function.unmask(1);
+        function.reset();
+        function.enable();
+        (0..2).for_each(|vector| function.program(vector));
+        function.unmask(0);
+        world.judge(&[&function]);
+        drop(guards);
+        world.end([function]);
+    });
+}
+
+/// One function is reset while another opens: its GSIs pass from one to the other while their routes are committed.
+///
+/// Kills: none.
+#[test]
+fn gsis_pass_to_another_function() {
+    explore(|| {
+        let world = World::with(2, crate::world::Commits::Thread);
+        let functions = [0, 1].map(|number| world.function(number, 1));
+        let (guard, producer) = functions[1].irqfd(0);
+        let producer = producer.spawn(1);
+        let life = functions[0].clone();
+        let life = thread::spawn(move || {
+            let (guard, _) = life.irqfd(0);
+            life.unmask(0);
+            life.reset();
+            drop(guard);
+        });
+        functions[1].unmask(0);
+        functions[1].rewrite(0);
+        join([producer, life]);
+        let [first, second] = functions;
+        first.judge();
+        world.judge(&[&second]);
+        drop((guard, first));
+        world.end([second]);
+    });
+}
+
+/// A function is destroyed while it opens, beside one that stays.
+///
+/// Kills: none.
+#[test]
+fn a_function_is_destroyed_while_it_opens() {
+    explore(|| {
+        let world = World::new();
+        let functions = [0, 1].map(|number| world.function(number, 2));
+        let (guards, producers): (Vec<_>, Vec<_>) =
+            functions.iter().map(|function| function.irqfd(0)).unzip();
+        let producers: Vec<_> = producers.into_iter().map(|producer| producer.spawn(1)).collect();
+        functions.iter().for_each(|function| function.unmask(0));
+        functions[0].lock().destroy();
+        functions[0].is_over();
+        join(producers);
+        world.rest();
+        functions[1].judge();
+        drop(guards);
+        let [gone, stays] = functions;
+        drop(gone);
+        world.end([stays]);
+    });
+}
+
+/// Everybody lets go of everything at once; the committer's thread may be the last to have the function.
+///
+/// Kills: none.
+#[test]
+fn the_last_one_ends_the_thread() {
+    explore(|| {
+        let world = World::new();
+        let (vm, router) = (world.vm.clone(), world.router.clone());
+        let function = world.function(0, 1);
+        let (guard, producer) = function.irqfd(0);
+        function.unmask(0);
+        drop(world);
+        let holder = thread::spawn(move || drop(guard));
+        let producer = producer.spawn(1);
+        drop::<Function>(function);
+        join([holder, producer]);
+        assert_eq!(vm.irqfds(), 0);
+        assert_eq!(router.gsis_in_use(), 0);
+    });
+}
