@@ -210,7 +210,8 @@ impl Work {
     fn run_until_stopped(&self) {
         while !self.stopped.load(Ordering::Acquire) {
             let closes = std::mem::take(&mut self.queue().closes);
-            closes.iter().for_each(|close| close.help());
+            // Let go of before the wait: each holds its function, which may be the last to keep this thread alive.
+            closes.into_iter().for_each(|close| close.help());
             self.run_pending(Patience::Forever);
         }
     }

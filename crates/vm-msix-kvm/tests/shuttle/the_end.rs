@@ -98,3 +98,23 @@ fn the_last_one_ends_the_thread() {
         assert_eq!(router.gsis_in_use(), 0);
     });
 }
+
+/// The last thing that a function does is to close many vectors, and the committer's thread helps.
+///
+/// Kills: help-keeps-function.
+#[test]
+fn help_with_the_last_close_keeps_nothing() {
+    explore(|| {
+        let world = World::new();
+        let (vm, router) = (world.vm.clone(), world.router.clone());
+        let function = world.function(0, 2);
+        let irqfds = [0, 1].map(|vector| function.irqfd(vector));
+        (0..2).for_each(|vector| function.unmask(vector));
+        world.rest();
+        irqfds.iter().for_each(|(_, producer)| producer.signal());
+        drop((world, function));
+        drop(irqfds);
+        assert_eq!(vm.irqfds(), 0);
+        assert_eq!(router.gsis_in_use(), 0);
+    });
+}
