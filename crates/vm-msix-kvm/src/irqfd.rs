@@ -49,7 +49,8 @@ pub(crate) struct State {
     pub(crate) notifier: Arc<Notifier>,
     /// How many have the descriptor. At zero the vector is in signal mode, unless KVM would not let go.
     pub(crate) holders: usize,
-    /// What the vector was told to be, and is, or will be when its ticket is called.
+    /// What the vector was told to be, and is, or will be when its ticket is called. Withdrawn without a holder, the eventfd has
+    /// no say in it any more: closed.
     pub(crate) route: Route,
     /// Kept until the release.
     gsi: Option<Gsi>,
@@ -188,10 +189,14 @@ impl State {
         self.detach(function)?;
         self.move_to_latch(function);
         // It may have been queued.
-        if function.signals.route(self.vector) != self.route {
+        if self.route != Route::Closed && function.signals.route(self.vector) != self.route {
             let mut events = Events::new();
             self.open_latch(function, &mut events);
             function.late.extend(events);
+        }
+        if self.holders == 0 {
+            // From here on the vector's route is the latch's alone, whatever becomes of this eventfd.
+            self.route = Route::Closed;
         }
         Ok(())
     }

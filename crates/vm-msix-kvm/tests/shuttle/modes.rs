@@ -129,6 +129,29 @@ fn an_eventfd_is_brought() {
     });
 }
 
+/// An eventfd is brought while the one before, without a holder, is on its way out of the map, and translations have
+/// changed their mind since.
+///
+/// Kills: none.
+#[test]
+fn an_eventfd_is_brought_where_one_was_left() {
+    explore(|| {
+        let world = World::new();
+        let function = world.function(0, 1);
+        let backend = function.lock().backend().clone();
+        let (guard, _) = function.irqfd(0);
+        function.unmask(0);
+        let holder = thread::spawn(move || drop(guard));
+        let iommu = thread::spawn(move || backend.invalidate_translations());
+        let guard = function.lock().adopt_irqfd(0, brought()).unwrap();
+        function.producer(0, &guard).signal();
+        join([holder, iommu]);
+        world.judge(&[&function]);
+        drop(guard);
+        world.end([function]);
+    });
+}
+
 fn brought() -> OwnedFd {
     eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap()
 }
@@ -211,6 +234,28 @@ fn translations_are_invalidated() {
         join([producer, holder, iommu]);
         world.judge(&[&function]);
         drop(guard);
+        world.end([function]);
+    });
+}
+
+/// An eventfd without a holder, on its way out of the map, changes its vector, and translations change their mind: the
+/// vector where it comes is masked, and stays so.
+///
+/// Kills: none.
+#[test]
+fn an_eventfd_that_is_left_opens_nothing() {
+    explore(|| {
+        let world = World::new();
+        let function = world.function(0, 2);
+        let backend = function.lock().backend().clone();
+        let (guard, _) = function.irqfd(0);
+        function.unmask(0);
+        let holder = thread::spawn(move || drop(guard));
+        let iommu = thread::spawn(move || backend.invalidate_translations());
+        function.lock().swap_irqfds(0, 1).unwrap();
+        join([holder, iommu]);
+        function.device(1).signal();
+        world.judge(&[&function]);
         world.end([function]);
     });
 }
