@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
 use std::fmt;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::PoisonError;
 
 use kvm_bindings::{KVM_IRQ_ROUTING_MSI, KvmIrqRouting, kvm_irq_routing_entry, kvm_msi};
@@ -40,7 +40,7 @@ struct State {
 }
 
 struct Irqfd {
-    eventfd: OwnedFd,
+    eventfd: EventFd,
     id: String,
     gsi: u32,
     /// A work item that injects is under way.
@@ -190,9 +190,9 @@ impl VmFd {
         let id = id(eventfd.as_raw_fd());
         assert!(state.irqfds.iter().all(|irqfd| irqfd.id != id), "an eventfd is assigned twice");
         assert!(state.routes.contains_key(&gsi), "GSI {gsi} gets an irqfd before a route");
-        let eventfd = duplicate(eventfd);
+        let eventfd = eventfd.try_clone().expect("a descriptor");
         // It stays counted until the next write or the deassign.
-        let working = count(eventfd.as_fd()) > 0;
+        let working = count(&eventfd) > 0;
         state.irqfds.push(Irqfd { eventfd, id, gsi, working });
         self.work(&mut state);
         drop(state);
@@ -206,7 +206,8 @@ impl VmFd {
         let place = state.irqfds.iter().position(|irqfd| irqfd.id == id && irqfd.gsi == gsi);
         let mut irqfd = state.irqfds.remove(place.expect("what is deassigned is assigned"));
         self.finish(&state.routes, &mut irqfd);
-        take_count(irqfd.eventfd.as_fd());
+        // Empty is an error.
+        let _ = irqfd.eventfd.read();
         drop(state);
         scheduling_point();
         Ok(())
@@ -219,7 +220,7 @@ fn id(eventfd: impl AsRawFd) -> String {
 }
 
 /// What is in a counter, without taking it.
-fn count(eventfd: BorrowedFd<'_>) -> u64 {
+fn count(eventfd: &EventFd) -> u64 {
     let count = field(eventfd.as_raw_fd(), "eventfd-count:");
     u64::from_str_radix(&count, 16).expect("a number")
 }
@@ -228,12 +229,6 @@ fn field(descriptor: c_int, name: &str) -> String {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).expect("an eventfd");
     let value = info.lines().find_map(|line| line.strip_prefix(name));
     value.expect("Linux 5.2 or later").trim().to_owned()
-}
-
-fn duplicate(eventfd: &EventFd) -> OwnedFd {
-    let duplicate = eventfd.try_clone().expect("a descriptor");
-    // SAFETY: the number is of a descriptor that nobody else owns: it was made here, and its owner forgets it.
-    unsafe { OwnedFd::from_raw_fd(std::os::fd::IntoRawFd::into_raw_fd(duplicate)) }
 }
 
 fn route(entry: &kvm_irq_routing_entry) -> Option<(u32, MsiMessage)> {

@@ -3,14 +3,16 @@
 use std::env;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::{Config, Runner};
+use shuttle::{Config, MaxSteps, Runner};
 
 /// How many by each scheduler, unless told otherwise.
-const SCHEDULES: usize = 2000;
+const SCHEDULES: usize = 3000;
 /// The same each time: what fails, fails again.
 const SEED: u64 = 0x0030_c13d;
 /// How many preemptions the second scheduler has where they matter.
 const PREEMPTIONS: usize = 3;
+/// Far more than a scenario takes, unless it spins.
+const MAX_STEPS: usize = 50_000;
 /// Messages of failures are formatted on a thread's stack.
 const STACK_SIZE: usize = 256 << 10;
 
@@ -30,5 +32,6 @@ pub(crate) fn explore(scenario: fn()) {
 fn config() -> Config {
     let mut config = Config::new();
     config.stack_size = STACK_SIZE;
+    config.max_steps = MaxSteps::FailAfter(MAX_STEPS);
     config
 }

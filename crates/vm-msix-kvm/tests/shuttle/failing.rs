@@ -8,7 +8,7 @@ use crate::world::{Function, World, join};
 
 /// A route that is refused late, against a mask and a rewrite to one that is taken.
 ///
-/// Kills: none.
+/// Kills: failure-keeps-latch-open.
 #[test]
 fn a_refusal_comes_late() {
     explore(|| {
@@ -30,7 +30,7 @@ fn a_refusal_comes_late() {
 
 /// A route that is refused late, against a rewrite without a mask: the failure is not the new route's.
 ///
-/// Kills: none.
+/// Kills: failure-of-old-route, refusals-unheard.
 #[test]
 fn a_refusal_is_of_its_own_route() {
     explore(|| {
@@ -51,7 +51,7 @@ fn a_refusal_is_of_its_own_route() {
 
 /// A route that is refused stays so: the core hears of it, and what it thinks closed keeps what comes.
 ///
-/// Kills: none.
+/// Kills: refusal-takes-all, refused-route-kept.
 #[test]
 fn a_refused_vector_sends_nothing() {
     explore(|| {
@@ -88,7 +88,7 @@ fn expect_closed(world: &World, function: &Function) {
 
 /// An assign fails late, and the guest or a flush tries again.
 ///
-/// Kills: none.
+/// Kills: failure-unheard, finish-before-commit.
 #[test]
 fn an_assign_fails_late() {
     explore(|| {

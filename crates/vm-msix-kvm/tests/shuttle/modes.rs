@@ -16,7 +16,7 @@ use crate::world::{Commits, Function, World, join};
 /// A vector is put on a descriptor and off again while the guest masks it and the device signals. The guard goes where no
 /// lock is held.
 ///
-/// Kills: none.
+/// Kills: counted-out-early.
 #[test]
 fn a_descriptor_comes_and_goes() {
     explore(|| {
@@ -36,7 +36,7 @@ fn a_descriptor_comes_and_goes() {
 
 /// The same where the vCPU commits for itself.
 ///
-/// Kills: none.
+/// Kills: join-under-vector-lock, withdrawn-stays-queued.
 #[test]
 fn a_descriptor_comes_and_goes_beside_immediate_commits() {
     explore(|| {
@@ -52,9 +52,28 @@ fn a_descriptor_comes_and_goes_beside_immediate_commits() {
     });
 }
 
+/// A vector that is open is put on a descriptor, which stays.
+///
+/// Kills: join-not-queued.
+#[test]
+fn an_open_vector_is_put_on_a_descriptor() {
+    explore(|| {
+        let world = World::new();
+        let function = world.function(0, 1);
+        function.unmask(0);
+        let device = function.device(0).spawn(2);
+        let (guard, producer) = function.irqfd(0);
+        producer.signal();
+        join([device]);
+        world.judge(&[&function]);
+        drop(guard);
+        world.end([function]);
+    });
+}
+
 /// What is pending is seen to be, wherever it is moved.
 ///
-/// Kills: none.
+/// Kills: end-without-kick, pending-latches-first.
 #[test]
 fn a_pending_bit_stays_set() {
     explore(|| {
@@ -74,7 +93,7 @@ fn a_pending_bit_stays_set() {
 
 /// Two holders of one vector come and go, and the PBA is read.
 ///
-/// Kills: none.
+/// Kills: forgotten-although-held.
 #[test]
 fn two_holders_come_and_go() {
     explore(|| {
@@ -103,7 +122,7 @@ fn holder(function: &Function) -> thread::JoinHandle<()> {
 
 /// Another eventfd takes the place of the one that a vector has, while the guest masks it.
 ///
-/// Kills: none.
+/// Kills: exchange-without-withdraw, leave-under-vector-lock.
 #[test]
 fn an_eventfd_is_brought() {
     explore(|| {
@@ -132,7 +151,7 @@ fn an_eventfd_is_brought() {
 /// An eventfd is brought while the one before, without a holder, is on its way out of the map, and translations have
 /// changed their mind since.
 ///
-/// Kills: none.
+/// Kills: left-with-a-route.
 #[test]
 fn an_eventfd_is_brought_where_one_was_left() {
     explore(|| {
@@ -158,7 +177,7 @@ fn brought() -> OwnedFd {
 
 /// Two vectors exchange their eventfds while their producers signal and the guest masks one of them.
 ///
-/// Kills: none.
+/// Kills: swap-not-queued.
 #[test]
 fn eventfds_change_places() {
     explore(|| {
@@ -186,7 +205,7 @@ fn eventfds_change_places() {
 
 /// The same where one vector has none, and its eventfd's holder goes meanwhile.
 ///
-/// Kills: none.
+/// Kills: left-with-irqfd, table-taken-for-granted.
 #[test]
 fn an_eventfd_changes_its_vector_while_its_holder_goes() {
     explore(|| {
@@ -211,7 +230,7 @@ fn an_eventfd_changes_its_vector_while_its_holder_goes() {
 
 /// Translations change their mind again and again, against masks, guards, the committer and producers.
 ///
-/// Kills: none.
+/// Kills: gsi-kept, taken-stays-kicked.
 #[test]
 fn translations_are_invalidated() {
     explore(|| {
@@ -241,7 +260,7 @@ fn translations_are_invalidated() {
 /// An eventfd without a holder, on its way out of the map, changes its vector, and translations change their mind: the
 /// vector where it comes is masked, and stays so.
 ///
-/// Kills: none.
+/// Kills: left-with-a-route.
 #[test]
 fn an_eventfd_that_is_left_opens_nothing() {
     explore(|| {

@@ -7,7 +7,7 @@ use crate::world::{Commits, World, join};
 
 /// A guest that changes its mind while the committer works, and two producers.
 ///
-/// Kills: none.
+/// Kills: close-voids-nothing.
 #[test]
 fn a_guest_rewrites_while_its_vector_opens() {
     explore(|| {
@@ -26,7 +26,7 @@ fn a_guest_rewrites_while_its_vector_opens() {
 
 /// The same in the middle of a life: the route is in the table already when it begins.
 ///
-/// Kills: none.
+/// Kills: withdrawn-counter-left.
 #[test]
 fn a_guest_masks_a_vector_that_was_open() {
     explore(|| {
@@ -49,7 +49,7 @@ fn a_guest_masks_a_vector_that_was_open() {
 
 /// A guest goes back to the message that the table had, while another one is on its way there.
 ///
-/// Kills: none.
+/// Kills: close-leaves-irqfd, tickets-are-alike.
 #[test]
 fn a_guest_returns_to_an_old_message() {
     explore(|| {
@@ -71,7 +71,7 @@ fn a_guest_returns_to_an_old_message() {
 
 /// Two functions share the router and the committer.
 ///
-/// Kills: none.
+/// Kills: finish-ignores-ticket.
 #[test]
 fn two_functions_open_and_close() {
     explore(|| two_functions(Commits::Thread));
@@ -79,7 +79,7 @@ fn two_functions_open_and_close() {
 
 /// The same where vCPUs commit for themselves.
 ///
-/// Kills: none.
+/// Kills: pending-counts-what-kvm-has.
 #[test]
 fn two_functions_commit_for_themselves() {
     explore(|| two_functions(Commits::Immediate));

@@ -7,7 +7,7 @@ use crate::world::{Commits, World, join};
 
 /// A polled vector opens and closes while its producer signals.
 ///
-/// Kills: none.
+/// Kills: counter-not-moved, polled-closed-not-drained.
 #[test]
 fn a_polled_vector_opens_and_closes() {
     explore(|| {
@@ -28,7 +28,7 @@ fn a_polled_vector_opens_and_closes() {
 
 /// One GSI for two: which of them is polled changes while both signal, and a guard goes.
 ///
-/// Kills: none.
+/// Kills: poll-set-kept.
 #[test]
 fn two_vectors_have_one_gsi() {
     explore(|| {
@@ -54,7 +54,7 @@ fn two_vectors_have_one_gsi() {
 
 /// A polled eventfd changes places with one that KVM has.
 ///
-/// Kills: none.
+/// Kills: polled-without-vector-lock, swap-without-withdraw.
 #[test]
 fn a_polled_eventfd_changes_its_vector() {
     explore(|| {

@@ -7,7 +7,7 @@ use crate::world::{Function, World, join};
 
 /// A function is reset and comes up again.
 ///
-/// Kills: none.
+/// Kills: claimed-twice, release-forgets-commit.
 #[test]
 fn a_function_is_reset_while_it_opens() {
     explore(|| {
@@ -18,7 +18,8 @@ fn a_function_is_reset_while_it_opens() {
         function.unmask(1);
         function.reset();
         function.enable();
-        (0..2).for_each(|vector| function.program(vector));
+        // The table may have this message still, but not for this GSI.
+        (0..2).for_each(|vector| function.program_as(vector, 1));
         function.unmask(0);
         world.judge(&[&function]);
         drop(guards);
@@ -28,7 +29,7 @@ fn a_function_is_reset_while_it_opens() {
 
 /// One function is reset while another opens: its GSIs pass from one to the other while their routes are committed.
 ///
-/// Kills: none.
+/// Kills: release-keeps-gsis.
 #[test]
 fn gsis_pass_to_another_function() {
     explore(|| {
@@ -56,7 +57,7 @@ fn gsis_pass_to_another_function() {
 
 /// A function is destroyed while it opens, beside one that stays.
 ///
-/// Kills: none.
+/// Kills: openings-not-queued, withdrawn-counter-taken-early.
 #[test]
 fn a_function_is_destroyed_while_it_opens() {
     explore(|| {
@@ -80,7 +81,7 @@ fn a_function_is_destroyed_while_it_opens() {
 
 /// Everybody lets go of everything at once; the committer's thread may be the last to have the function.
 ///
-/// Kills: none.
+/// Kills: thread-joins-itself.
 #[test]
 fn the_last_one_ends_the_thread() {
     explore(|| {
