@@ -7,7 +7,7 @@ use crate::world::{World, join};
 
 /// Function Mask closes three irqfds, with help, against producers and the committer.
 ///
-/// Kills: helpers-unseen, many-closed-without-waiting.
+/// Kills: none.
 #[test]
 fn many_close_with_help() {
     explore(|| {

@@ -151,7 +151,7 @@ fn an_eventfd_is_brought() {
 /// An eventfd is brought while the one before, without a holder, is on its way out of the map, and translations have
 /// changed their mind since.
 ///
-/// Kills: left-with-a-route.
+/// Kills: none.
 #[test]
 fn an_eventfd_is_brought_where_one_was_left() {
     explore(|| {
