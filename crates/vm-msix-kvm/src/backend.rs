@@ -45,8 +45,8 @@ use crate::delivery::{Delivery, LostMessages};
 use crate::error::KvmError;
 use crate::eventfd::{Notifier, sample};
 use crate::function::Function;
-use crate::futex::Futex;
 use crate::guard::Irqfd;
+use crate::sys::Futex;
 
 /// Delivers a function's vectors through KVM. Made from a [`KvmMsi`](crate::KvmMsi); clones are the same
 /// backend.

@@ -21,9 +21,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use vm_msix::VectorIndex;
@@ -35,11 +34,10 @@ use crate::irqfd::{IrqfdVector, Ticket};
 use crate::mass_close::MassClose;
 use crate::poller::{Patience, Poller, Token};
 use crate::route_table::{Gsi, MsiRoute, RouteTable};
+use crate::sys::thread::{self, JoinHandle};
+use crate::sys::{AtomicBool, Mutex, MutexGuard, REST};
 
-/// The thread rests from commits for so many times as long as the last one took: a guest that unmasks vectors one by one,
-/// and takes its time, gets a commit for many of them still, and commits take a fifth of a CPU at most.
-const REST: u32 = 4;
-/// A table that takes long is not made to wait longer than this.
+/// The thread's longest rest between commits, where the table takes long.
 const LONGEST_REST: Duration = Duration::from_millis(2);
 
 /// Commits the routes of a VM's functions. Make one per VM and hand it to each [`KvmMsi`](crate::KvmMsi).
@@ -250,7 +248,7 @@ impl Work {
             let is_due = self.queue().is_due();
             poller.serve(if is_due { Patience::For(rest) } else { Patience::Forever });
             let closes = std::mem::take(&mut self.queue().closes);
-            // Not kept: it keeps its function.
+            // Not kept: each holds its function, which may be the last to keep this thread alive.
             closes.into_iter().for_each(|close| close.help());
             if rested <= Instant::now() {
                 let took = self.run(Self::take_gathered);

@@ -1,19 +1,19 @@
 //! One function's vectors: the latches of all, and the eventfds of those that have a descriptor.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 
 use vm_msix::{MsiBackend, Route, RouteEvent, Signal, SignalBackend, VectorIndex};
 
 use crate::committer::{Committer, Opening};
 use crate::delivery::Delivery;
 use crate::error::KvmError;
-use crate::futex::Futex;
 use crate::irqfd::{Enlist, IrqfdVector};
 use crate::irqfds::Irqfds;
 use crate::late::{Events, LateEvents};
 use crate::mass_close::close_many;
 use crate::route_table::Gsi;
+use crate::sys::{AtomicUsize, Futex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What a function's backend is a handle of.
 pub(crate) struct Function {

@@ -1,7 +1,7 @@
 //! Every ioctl that this crate makes, and no other place makes one.
 
 use kvm_bindings::{KVM_MSI_VALID_DEVID, KvmIrqRouting, kvm_irq_routing_entry, kvm_msi};
-use kvm_ioctls::{Cap, VmFd};
+use kvm_ioctls::Cap;
 use std::sync::Arc;
 use vm_msix::MsiMessage;
 use vmm_sys_util::errno;
@@ -10,6 +10,7 @@ use crate::counters::{Ioctl, IoctlCounters};
 use crate::error::KvmError;
 use crate::eventfd::Notifier;
 use crate::route_table::Gsi;
+use crate::sys::VmFd;
 use crate::translate::RequesterId;
 
 /// A VM, as far as interrupts go.

@@ -23,7 +23,7 @@
 //! What was queued is finished by whoever committed, if its ticket is still good. A close voids the ticket under the
 //! vector's lock, and never waits for the commit.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use vm_msix::{MsiMessage, Route, RouteEvent, VectorIndex};
 
@@ -34,6 +34,7 @@ use crate::function::Function;
 use crate::late::Events;
 use crate::poller::Token;
 use crate::route_table::{Gsi, MsiRoute};
+use crate::sys::{Mutex, MutexGuard};
 
 /// A vector that has an eventfd beside its latch in memory.
 #[derive(Debug)]
@@ -48,7 +49,8 @@ pub(crate) struct State {
     pub(crate) notifier: Arc<Notifier>,
     /// How many have the descriptor. At zero the vector is in signal mode, unless KVM would not let go.
     pub(crate) holders: usize,
-    /// What the vector was told to be, and is, or will be when its ticket is called.
+    /// What the vector was told to be, and is, or will be when its ticket is called. Withdrawn without a holder, the eventfd has
+    /// no say in it any more: closed.
     pub(crate) route: Route,
     /// Kept until the release.
     gsi: Option<Gsi>,
@@ -195,7 +197,13 @@ impl State {
         self.detach(function)?;
         self.move_to_latch(function);
         // It may have been queued.
-        self.reopen_latch(function, self.route);
+        if self.route != Route::Closed {
+            self.reopen_latch(function, self.route);
+        }
+        if self.holders == 0 {
+            // From here on the vector's route is the latch's alone, whatever becomes of this eventfd.
+            self.route = Route::Closed;
+        }
         Ok(())
     }
 

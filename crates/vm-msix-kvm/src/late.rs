@@ -1,12 +1,13 @@
 //! What happened to vectors while nobody was there to be told.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use vm_msix::{RouteEvent, VectorIndex};
 
 use crate::error::KvmError;
+use crate::sys::{AtomicBool, Mutex, MutexGuard};
 
 /// What happened to vectors, in order.
 pub(crate) type Events = Vec<(VectorIndex, RouteEvent<KvmError>)>;

@@ -29,13 +29,16 @@ mod error;
 mod eventfd;
 mod foreign_eventfd;
 mod function;
-mod futex;
 mod guard;
+#[cfg(not(vm_msix_shuttle))]
+mod host;
 mod ioctl;
 mod irqfd;
 mod irqfds;
 mod late;
 mod mass_close;
+#[cfg(vm_msix_shuttle)]
+pub mod model;
 mod modes;
 mod poller;
 mod route_table;
@@ -44,14 +47,19 @@ mod routing_entry;
 mod source;
 mod translate;
 
+#[cfg(not(vm_msix_shuttle))]
+use host as sys;
+#[cfg(vm_msix_shuttle)]
+use model as sys;
+
 pub use backend::KvmBackend;
 pub use committer::{Batch, Committer};
 pub use counters::{IoctlCounters, IoctlCounts};
 pub use delivery::{LostMessages, MemoryWrite};
 pub use error::{EventfdFault, KvmError};
-pub use futex::Futex;
 pub use guard::Irqfd;
 pub use route_table::{Gsi, MsiRoute, RouteTable};
 pub use router::{Router, RouterObserver};
 pub use source::KvmMsi;
+pub use sys::Futex;
 pub use translate::{DestinationIds, ExtendedDestinationId, RequesterId, Translate};

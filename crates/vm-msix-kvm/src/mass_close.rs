@@ -7,20 +7,15 @@
 //! close does, deassign with the thread that closes. None of them is needed for it to end: who claims a vector closes it, and
 //! the closing thread claims until none is left.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::thread;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use vm_msix::{Route, VectorIndex};
 
 use crate::function::Function;
 use crate::irqfd::IrqfdVector;
 use crate::irqfds::Irqfds;
-
-/// From here on help is called for: below, waking somebody takes as long as the close.
-const WORTH_HELP: usize = 16;
-/// Threads that close, the one that is asked included. More gain nothing, and fewer stall when every CPU is busy.
-const CLOSERS: usize = 8;
+use crate::sys::{AtomicUsize, CLOSERS, RwLock, WORTH_HELP, spawn_helper, thread};
 
 /// A close that many work on.
 pub(crate) struct MassClose {
@@ -65,8 +60,8 @@ impl MassClose {
         thread::scope(|scope| {
             // The closing thread and this one are two.
             for _ in 2..CLOSERS {
-                let helper = thread::Builder::new().name("msix-close".into());
-                if self.is_claimed() || helper.spawn_scoped(scope, || self.work()).is_err() {
+                let help = || self.work();
+                if self.is_claimed() || spawn_helper(scope, "msix-close", help).is_err() {
                     break;
                 }
             }

@@ -4,19 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{PoisonError, Weak};
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::{self, CreateFlags};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::Errno;
-use rustix::time::Timespec;
 use vm_msix::VectorIndex;
 
 use crate::error::KvmError;
 use crate::eventfd::Notifier;
 use crate::function::Function;
+use crate::sys::{self, Mutex, MutexGuard};
 
 /// How many are looked after before the committer has its turn.
 const AT_ONCE: usize = 64;
@@ -58,8 +56,7 @@ impl Poller {
 
     /// Wakes whoever waits.
     pub(crate) fn kick(&self) {
-        // It fails if the counter is full, which wakes as well.
-        let _ = rustix::io::write(&self.kick, &1_u64.to_ne_bytes());
+        sys::kick(&self.kick);
     }
 
     /// Takes an eventfd into the poll set.
@@ -87,16 +84,8 @@ impl Poller {
 
     /// Passes on what has come, waiting for something to come first if told to.
     pub(crate) fn serve(&self, patience: Patience) {
-        let timeout = match patience {
-            Patience::Forever => None,
-            // A rest too long for the kernel's clock is none that anybody asked for.
-            Patience::For(rest) => Some(Timespec::try_from(rest).unwrap_or_default()),
-        };
         let mut events = Vec::with_capacity(AT_ONCE);
-        if let Err(error) = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref())
-        {
-            debug_assert_eq!(error, Errno::INTR);
-        }
+        sys::wait(&self.epoll, &mut events, patience);
         for event in events {
             match event.data.u64() {
                 KICK => self.drain_kick(),
@@ -122,7 +111,7 @@ impl Poller {
     }
 
     fn listen(&self, eventfd: impl AsFd, token: u64) -> Result<(), KvmError> {
-        epoll::add(&self.epoll, eventfd, EventData::new_u64(token), EventFlags::IN)
+        sys::listen(&self.epoll, eventfd, token)
             .map_err(|source| KvmError::call("epoll_ctl", source))
     }
 

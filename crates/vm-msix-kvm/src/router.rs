@@ -8,10 +8,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use kvm_bindings::kvm_irq_routing_entry;
-use kvm_ioctls::VmFd;
 use vmm_sys_util::errno;
 
 use crate::counters::IoctlCounters;
@@ -19,6 +18,7 @@ use crate::error::KvmError;
 use crate::ioctl::Vm;
 use crate::route_table::{Gsi, MsiRoute, RouteTable};
 use crate::routing_entry::{self, irqchip};
+use crate::sys::{Mutex, MutexGuard, VmFd};
 
 /// Owns a VM's routing table: the VMM's own entries, and the routes of all its functions' vectors.
 ///

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use kvm_ioctls::VmFd;
 use vm_msix::{IntoBackend, VectorCount};
 
 use crate::backend::KvmBackend;
@@ -12,6 +11,7 @@ use crate::counters::IoctlCounters;
 use crate::delivery::{Delivery, Losses, MemoryWrite};
 use crate::error::KvmError;
 use crate::ioctl::Vm;
+use crate::sys::VmFd;
 use crate::translate::{DestinationIds, RequesterId, Translate};
 
 /// Delivery through KVM: the source of a function's [`KvmBackend`].

@@ -156,7 +156,7 @@ fn c11_when_gsis_are_free_again_the_next_opening_takes_one() {
 
 #[test]
 fn c11_with_nobody_to_poll_get_irqfd_says_that_gsis_are_exhausted() {
-    let Some(rig) = Rig::new(|table| Committer::immediate(table)) else { return };
+    let Some(rig) = Rig::new(Committer::immediate) else { return };
     let mut msix = function(1, rig.fixture.delivery_by(rig.committer.clone()));
     guest(&mut msix).bring_up(&[to_apic(0, 0x41)]);
     let error = msix.get_irqfd(0).unwrap_err();

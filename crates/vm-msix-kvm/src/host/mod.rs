@@ -1,0 +1,25 @@
+//! What this crate stands on: the threads, locks and waits of the host, and KVM.
+//!
+//! The rest of the crate names them by `crate::sys`, which is this module, or, under `--cfg vm_msix_shuttle`, `crate::model`:
+//! the same names, carried by a scheduler that tries one schedule after the other.
+
+mod epoll;
+mod futex;
+mod helper;
+
+pub(crate) use kvm_ioctls::VmFd;
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize};
+pub(crate) use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use std::thread;
+
+pub(crate) use epoll::{kick, listen, wait};
+pub use futex::Futex;
+pub(crate) use helper::spawn_helper;
+
+/// As many vectors closing at once are worth help: below, waking somebody takes as long as the close.
+pub(crate) const WORTH_HELP: usize = 16;
+/// Threads that close many vectors, the one that is asked included. More gain nothing, and fewer stall when every CPU is busy.
+pub(crate) const CLOSERS: usize = 8;
+/// The committer's thread rests from commits for so many times as long as the last one took: a guest that unmasks vectors one by
+/// one, and takes its time, gets a commit for many of them still, and commits take a fifth of a CPU at most.
+pub(crate) const REST: u32 = 4;
