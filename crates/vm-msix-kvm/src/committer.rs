@@ -18,24 +18,24 @@
 //! `running` makes commits one at a time, and comes before everything else here; a vCPU takes it in immediate mode and in
 //! a flush only. `queue` is held for a push or a take.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use vm_msix::VectorIndex;
 
+use crate::commit::Commit;
 use crate::error::KvmError;
 use crate::eventfd::Notifier;
 use crate::function::Function;
-use crate::irqfd::{IrqfdVector, Ticket};
 use crate::mass_close::MassClose;
 use crate::poller::{Patience, Poller, Token};
-use crate::route_table::{Gsi, MsiRoute, RouteTable};
+use crate::queue::{Opening, Queue};
+use crate::route_table::{Gsi, RouteTable};
 use crate::sys::thread::{self, JoinHandle};
-use crate::sys::{AtomicBool, Mutex, MutexGuard, REST};
+use crate::sys::{AtomicBool, Mutex, MutexGuard, REST, outlive};
 
 /// The thread's longest rest between commits, where the table takes long.
 const LONGEST_REST: Duration = Duration::from_millis(2);
@@ -73,27 +73,6 @@ struct Work {
     /// Whoever commits later than at once, and polls; `None` if nobody does.
     poller: Option<Poller>,
     stopped: AtomicBool,
-}
-
-#[derive(Default)]
-struct Queue {
-    openings: Vec<Opening>,
-    /// Batches that are being gathered.
-    batches: usize,
-    /// Whoever commits knows that there is something to do.
-    kicked: bool,
-    /// Closes that go on, and are faster with help.
-    closes: Vec<Arc<MassClose>>,
-    /// A commit goes on, for tickets that may be void by now.
-    committing: bool,
-    /// GSIs that were given back meanwhile. They may be in the commit, so nobody else may have them before its end.
-    returned: Vec<Gsi>,
-}
-
-/// A vector that opens when its route has been committed.
-pub(crate) struct Opening {
-    pub(crate) function: Weak<Function>,
-    pub(crate) irqfd: Arc<IrqfdVector>,
 }
 
 /// Gathers the openings of many functions for one commit; made by [`Committer::batch`].
@@ -144,7 +123,7 @@ impl Committer {
         if let Some(poller) = &self.work.poller {
             poller.serve(Patience::For(Duration::ZERO));
         }
-        self.work.run(Work::take_gathered);
+        self.work.run(Queue::take_due);
     }
 
     /// The descriptor to wait for: readable when there is something to do. `None` if there is never anything, as
@@ -156,7 +135,7 @@ impl Committer {
     /// Commits what is queued, also what a batch is gathering. When it returns, every vector that was queued is open
     /// or has failed.
     pub fn flush(&self) {
-        self.work.run(Work::take_all);
+        self.work.run(Queue::take_all);
     }
 
     /// Gathers: nothing is committed until the last batch is dropped, or somebody [flushes](Self::flush); then all of it is, at once.
@@ -164,26 +143,21 @@ impl Committer {
     /// For a VMM that resumes or restores many functions. Closing does not wait for it. While it lives, signals of descriptors
     /// wait too.
     pub fn batch(&self) -> Batch<'_> {
-        self.work.queue().batches += 1;
+        self.work.queue().begin_batch();
         Batch { committer: self }
     }
 
     /// Lets the thread, if there is one, help with a close.
     pub(crate) fn call_for_help(&self, close: &Arc<MassClose>) {
         if let (Some(_), Some(poller)) = (&self.thread, &self.work.poller) {
-            self.work.queue().closes.push(Arc::clone(close));
+            self.work.queue().push_close(Arc::clone(close));
             poller.kick();
         }
     }
 
     /// Gives GSIs back that no irqfd is assigned to: at once, or when the commit that goes on has ended.
     pub(crate) fn give_back(&self, gsis: Vec<Gsi>) {
-        let mut queue = self.work.queue();
-        if queue.committing {
-            queue.returned.extend(gsis);
-            return;
-        }
-        drop(queue);
+        let gsis = self.work.queue().give_back(gsis);
         if !gsis.is_empty() {
             self.table().release(&gsis);
         }
@@ -196,18 +170,13 @@ impl Committer {
     /// Queues openings, or carries them out if nobody else does. The caller has no lock.
     pub(crate) fn enqueue(&self, openings: Vec<Opening>) {
         if !openings.is_empty() {
-            self.work.queue().openings.extend(openings);
+            self.work.queue().push(openings);
             self.work.begin();
         }
     }
 
-    /// Whether commits come later than what they are for.
+    /// Whether somebody commits later than what it is for, and looks after vectors without a GSI.
     pub(crate) fn defers(&self) -> bool {
-        self.work.poller.is_some()
-    }
-
-    /// Whether a vector without a GSI is looked after.
-    pub(crate) fn can_poll(&self) -> bool {
         self.work.poller.is_some()
     }
 
@@ -244,85 +213,51 @@ impl Work {
     fn run_until_stopped(&self, poller: &Poller) {
         let mut rested = Instant::now();
         while !self.stopped.load(Ordering::Acquire) {
-            let rest = rested.saturating_duration_since(Instant::now());
-            let is_due = self.queue().is_due();
-            poller.serve(if is_due { Patience::For(rest) } else { Patience::Forever });
-            let closes = std::mem::take(&mut self.queue().closes);
-            // Not kept: each holds its function, which may be the last to keep this thread alive.
-            closes.into_iter().for_each(|close| close.help());
-            if rested <= Instant::now() {
-                let took = self.run(Self::take_gathered);
-                rested = Instant::now() + (took * REST).min(LONGEST_REST);
+            // A hook that panics is its function's trouble, and not that of every other one.
+            outlive(|| rested = self.run_once(poller, rested));
+        }
+    }
+
+    /// Serves what has come, and commits what is due if it has rested. Tells when it will have rested.
+    fn run_once(&self, poller: &Poller, rested: Instant) -> Instant {
+        let rest = rested.saturating_duration_since(Instant::now());
+        let is_due = self.queue().is_due();
+        poller.serve(if is_due { Patience::For(rest) } else { Patience::Forever });
+        let closes = self.queue().take_closes();
+        // Not kept: each holds its function, which may be the last to keep this thread alive.
+        closes.into_iter().for_each(|close| close.help());
+        if rested > Instant::now() {
+            return rested;
+        }
+        let took = self.run(Queue::take_due);
+        Instant::now() + (took * REST).min(LONGEST_REST)
+    }
+
+    /// Lets what is queued begin, unless it is being gathered; in immediate mode, to its end.
+    fn begin(&self) {
+        match &self.poller {
+            None => {
+                self.run(Queue::take_due);
+            }
+            Some(poller) => {
+                if self.queue().wants_kick() {
+                    poller.kick();
+                }
             }
         }
     }
 
-    /// Lets what is queued begin, unless it is being gathered.
-    fn begin(&self) {
-        let Some(poller) = &self.poller else {
-            self.run(Self::take_gathered);
-            return;
-        };
-        let mut queue = self.queue();
-        if queue.batches == 0 && !std::mem::replace(&mut queue.kicked, true) {
-            poller.kick();
-        }
-    }
-
-    /// What is queued, if no batch is being gathered.
-    fn take_gathered(&self) -> Vec<Opening> {
-        let mut queue = self.queue();
-        if queue.batches > 0 {
-            // The end of the batch kicks anew.
-            queue.kicked = false;
-            return Vec::new();
-        }
-        queue.take()
-    }
-
-    fn take_all(&self) -> Vec<Opening> {
-        self.queue().take()
-    }
-
-    /// One commit for what is queued. What others have begun is done too when it returns. Tells how long the commit took.
-    fn run(&self, take: fn(&Self) -> Vec<Opening>) -> Duration {
+    /// One commit for what there is. What others have begun is done too when it returns. Tells how long the commit took.
+    fn run(&self, take: fn(&mut Queue) -> Vec<Opening>) -> Duration {
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let openings = take(self);
+        let openings = take(&mut self.queue());
         if openings.is_empty() {
             return Duration::ZERO;
         }
-        self.queue().committing = true;
-        let mut due: Vec<_> = openings.into_iter().filter_map(Due::new).collect();
-        let begin = Instant::now();
-        self.commit(&mut due);
-        let took = begin.elapsed();
-        self.end_commit();
-        due.into_iter().for_each(Due::finish);
+        let mut commit = Commit::begin(&*self.table, &self.queue, openings);
+        let took = commit.set_routes();
+        commit.finish();
         took
-    }
-
-    fn commit(&self, due: &mut [Due]) {
-        let routes: Vec<_> = due.iter().map(|due| due.route).collect();
-        if routes.is_empty() {
-            return;
-        }
-        let mut refused = BTreeMap::new();
-        self.table.set(&routes, &mut |gsi, error| {
-            refused.insert(gsi, error);
-        });
-        for due in due {
-            due.refused = refused.remove(&due.route.0);
-        }
-    }
-
-    fn end_commit(&self) {
-        let mut queue = self.queue();
-        queue.committing = false;
-        let returned = std::mem::take(&mut queue.returned);
-        drop(queue);
-        if !returned.is_empty() {
-            self.table.release(&returned);
-        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -330,46 +265,11 @@ impl Work {
     }
 }
 
-impl Queue {
-    /// Whether there is something to commit, and nobody gathers more.
-    fn is_due(&self) -> bool {
-        self.batches == 0 && !self.openings.is_empty()
-    }
-
-    fn take(&mut self) -> Vec<Opening> {
-        self.kicked = false;
-        std::mem::take(&mut self.openings)
-    }
-}
-
-/// An opening whose ticket was good when it was called.
-struct Due {
-    function: Arc<Function>,
-    irqfd: Arc<IrqfdVector>,
-    ticket: Ticket,
-    route: (Gsi, MsiRoute),
-    refused: Option<KvmError>,
-}
-
-impl Due {
-    fn new(opening: Opening) -> Option<Self> {
-        let Opening { function, irqfd } = opening;
-        let function = function.upgrade()?;
-        let (ticket, route) = irqfd.lock().call(&function)?;
-        Some(Self { function, irqfd, ticket, route, refused: None })
-    }
-
-    fn finish(self) {
-        let committed = self.refused.map_or(Ok(()), Err);
-        self.irqfd.lock().finish(&self.function, self.ticket, committed);
-    }
-}
-
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         let work = &self.committer.work;
         let mut queue = work.queue();
-        queue.batches -= 1;
+        queue.end_batch();
         let is_due = queue.is_due();
         drop(queue);
         if is_due {
@@ -396,7 +296,7 @@ impl Drop for Committer {
 impl fmt::Debug for Committer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Committer")
-            .field("queued", &self.work.queue().openings.len())
+            .field("queued", &self.work.queue().len())
             .field("has_thread", &self.thread.is_some())
             .finish_non_exhaustive()
     }

@@ -5,13 +5,14 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use vm_msix::{MsiBackend, Route, RouteEvent, Signal, SignalBackend, VectorIndex};
 
-use crate::committer::{Committer, Opening};
+use crate::committer::Committer;
 use crate::delivery::Delivery;
 use crate::error::KvmError;
 use crate::irqfd::{Enlist, IrqfdVector};
 use crate::irqfds::Irqfds;
 use crate::late::{Events, LateEvents};
 use crate::mass_close::close_many;
+use crate::queue::Opening;
 use crate::route_table::Gsi;
 use crate::sys::{AtomicUsize, Futex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -22,6 +22,7 @@ compile_error!(
 );
 
 mod backend;
+mod commit;
 mod committer;
 mod counters;
 mod delivery;
@@ -41,6 +42,7 @@ mod mass_close;
 pub mod model;
 mod modes;
 mod poller;
+mod queue;
 mod route_table;
 mod router;
 mod routing_entry;

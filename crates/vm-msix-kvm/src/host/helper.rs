@@ -1,6 +1,7 @@
-//! Threads that borrow what they work on.
+//! Threads that borrow what they work on, and threads that outlive what they call.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, Scope};
 
 /// Starts a thread that lives as long as its scope.
@@ -10,4 +11,9 @@ pub(crate) fn spawn_helper<'scope>(
     help: impl FnOnce() + Send + 'scope,
 ) -> io::Result<()> {
     Builder::new().name(name.into()).spawn_scoped(scope, help).map(drop)
+}
+
+/// Goes on if this panics. The panic hook has told of it; what it left behind is whole, as what other threads' panics leave.
+pub(crate) fn outlive(work: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(work));
 }

@@ -14,7 +14,7 @@ pub(crate) use std::thread;
 
 pub(crate) use epoll::{kick, listen, wait};
 pub use futex::Futex;
-pub(crate) use helper::spawn_helper;
+pub(crate) use helper::{outlive, spawn_helper};
 
 /// As many vectors closing at once are worth help: below, waking somebody takes as long as the close.
 pub(crate) const WORTH_HELP: usize = 16;

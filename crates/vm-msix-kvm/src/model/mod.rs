@@ -33,6 +33,11 @@ pub fn scheduling_point() {
     thread::sleep(Duration::ZERO);
 }
 
+/// Calls it, and lets a panic end the schedule: it is the model's, and says what is wrong.
+pub(crate) fn outlive(work: impl FnOnce()) {
+    work();
+}
+
 /// Starts a thread that lives as long as its scope.
 pub(crate) fn spawn_helper<'scope>(
     scope: &'scope thread::Scope<'scope, '_>,

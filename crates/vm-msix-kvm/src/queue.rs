@@ -1,0 +1,100 @@
+//! What the committer has to do: a leaf among the locks, held for a push or a take.
+
+use std::sync::{Arc, Weak};
+
+use crate::function::Function;
+use crate::irqfd::IrqfdVector;
+use crate::mass_close::MassClose;
+use crate::route_table::Gsi;
+
+/// What is to be committed, and what waits for that.
+#[derive(Default)]
+pub(crate) struct Queue {
+    openings: Vec<Opening>,
+    /// Batches that are being gathered.
+    batches: usize,
+    /// Whoever commits knows that there is something to do.
+    kicked: bool,
+    /// Closes that go on, and are faster with help.
+    closes: Vec<Arc<MassClose>>,
+    /// A commit goes on, for tickets that may be void by now.
+    committing: bool,
+    /// GSIs that were given back meanwhile. They may be in the commit, so nobody else may have them before its end.
+    returned: Vec<Gsi>,
+}
+
+/// A vector that KVM is to listen to when its route has been committed.
+pub(crate) struct Opening {
+    pub(crate) function: Weak<Function>,
+    pub(crate) irqfd: Arc<IrqfdVector>,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, openings: Vec<Opening>) {
+        self.openings.extend(openings);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.openings.len()
+    }
+
+    /// Whether there is something to commit, and nobody gathers more.
+    pub(crate) fn is_due(&self) -> bool {
+        self.batches == 0 && !self.openings.is_empty()
+    }
+
+    /// Whether whoever commits must be told that something is due, and has not been told.
+    pub(crate) fn wants_kick(&mut self) -> bool {
+        self.batches == 0 && !std::mem::replace(&mut self.kicked, true)
+    }
+
+    /// What is due.
+    pub(crate) fn take_due(&mut self) -> Vec<Opening> {
+        if self.batches > 0 {
+            // The end of the batch kicks anew.
+            self.kicked = false;
+            return Vec::new();
+        }
+        self.take_all()
+    }
+
+    /// What there is, gathered or not.
+    pub(crate) fn take_all(&mut self) -> Vec<Opening> {
+        self.kicked = false;
+        std::mem::take(&mut self.openings)
+    }
+
+    pub(crate) fn begin_batch(&mut self) {
+        self.batches += 1;
+    }
+
+    pub(crate) fn end_batch(&mut self) {
+        self.batches -= 1;
+    }
+
+    pub(crate) fn push_close(&mut self, close: Arc<MassClose>) {
+        self.closes.push(close);
+    }
+
+    pub(crate) fn take_closes(&mut self) -> Vec<Arc<MassClose>> {
+        std::mem::take(&mut self.closes)
+    }
+
+    pub(crate) fn begin_commit(&mut self) {
+        self.committing = true;
+    }
+
+    /// The GSIs that waited for it.
+    pub(crate) fn end_commit(&mut self) -> Vec<Gsi> {
+        self.committing = false;
+        std::mem::take(&mut self.returned)
+    }
+
+    /// The GSIs that can be given back at once: none while a commit goes on.
+    pub(crate) fn give_back(&mut self, mut gsis: Vec<Gsi>) -> Vec<Gsi> {
+        if self.committing {
+            self.returned.append(&mut gsis);
+        }
+        gsis
+    }
+}
