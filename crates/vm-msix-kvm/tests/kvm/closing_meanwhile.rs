@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use vm_msix_kvm::{Committer, Irqfd, Router, RouterObserver};
+use vm_msix_kvm::{Committer, Irqfd, MsiRoute, RequesterId, RouteTable, Router, RouterObserver};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::support::deferred::{Deferred, eventfd, message};
 use crate::support::fixture::{Fixture, function};
 use crate::support::gated::Stop;
+use crate::support::lapic::Lapic;
 use crate::support::producer::{Producer, is_assigned};
 use crate::support::wait::until;
 use crate::support::{Msix, guest, to_apic};
@@ -80,6 +81,16 @@ fn c4_function_mask_disable_and_bus_master_too() {
 #[test]
 fn c7_reset_waits_for_no_commit() {
     expect_to_cancel("reset", Msix::reset);
+}
+
+#[test]
+fn c14_pausing_waits_for_no_commit() {
+    expect_to_cancel("pause", Msix::pause);
+}
+
+#[test]
+fn c7_destroying_the_function_waits_for_no_commit() {
+    expect_to_cancel("destroy", Msix::destroy);
 }
 
 #[test]
@@ -180,6 +191,32 @@ fn c4_closing_many_waits_for_no_commit() {
         msix.flush().unwrap();
         assert!(guards.iter().all(|guard| vm.is_assigned(guard)));
     }
+}
+
+/// A commit that goes on may name a GSI that was given back since. Whoever has it next has its own route, and keeps it.
+#[test]
+fn c5_a_commit_for_nobody_leaves_the_next_owner_of_its_gsi_alone() {
+    let Some(vm) = Deferred::spawned() else { return };
+    let (mut msix, guards) = vm.function_on_descriptors(1);
+    vm.table.hold(Stop::Before);
+    guest(&mut msix).unmask(0);
+    vm.table.wait_until_held();
+    drop(guards);
+    // The VMM's own.
+    let router = &vm.fixture.router;
+    let (gsi, theirs) = (router.allocate().unwrap(), EventFd::new(libc::EFD_NONBLOCK).unwrap());
+    let route = MsiRoute { message: to_apic(1, 0x77), requester: RequesterId::default() };
+    router.set(&[(gsi, route)], &mut |_, error| panic!("{error}"));
+    vm.fixture.vm.register_irqfd(&theirs, gsi.0).unwrap();
+    vm.table.let_go();
+    vm.committer.flush();
+    theirs.write(1).unwrap();
+    let requested = || vm.fixture.cpus.iter().map(Lapic::requested).collect::<Vec<_>>();
+    until("an interrupt", || requested() != [[], []]);
+    assert_eq!(requested(), [vec![], vec![0x77]]);
+    vm.fixture.vm.unregister_irqfd(&theirs, gsi.0).unwrap();
+    router.release(&[gsi]);
+    assert_eq!(router.gsis_in_use(), 0);
 }
 
 /// Held up inside the router itself, which has its table locked then.

@@ -123,6 +123,30 @@ fn the_same_route_again_is_assigned_at_once_without_the_table() {
     vm.fixture.apic().expect(0x40);
 }
 
+/// Else a guest that never rests would fill the queue.
+#[test]
+fn c10_a_vector_is_queued_once_however_often_the_guest_changes_its_mind() {
+    let Some(vm) = Deferred::polled() else { return };
+    let (mut msix, guards) = vm.function_on_descriptors(1);
+    for _ in 0..100 {
+        guest(&mut msix).unmask(0);
+        guest(&mut msix).mask(0);
+    }
+    guest(&mut msix).unmask(0);
+    vm.committer.run_pending();
+    assert_eq!(vm.table.commits.take(), [[message(0)]]);
+
+    let batch = vm.committer.batch();
+    for round in 0..100 {
+        guest(&mut msix).change_affinity(0, to_apic(round % 2, 0x51));
+    }
+    drop(batch);
+    vm.committer.run_pending();
+    assert_eq!(vm.table.commits.take(), [[to_apic(1, 0x51)]]);
+    Producer::of(&guards[0]).signal();
+    vm.fixture.cpus[1].expect(0x51);
+}
+
 #[test]
 fn get_irqfd_of_an_open_vector_waits_for_its_commit_too() {
     let Some(vm) = Deferred::polled() else { return };

@@ -225,6 +225,27 @@ fn c11_a_flush_inside_a_batch_opens_what_is_gathered() {
     }
 }
 
+/// What it closes takes back what it has queued; the others go on gathering.
+#[test]
+fn c14_a_pause_inside_a_batch_commits_nothing() {
+    for vm in [Deferred::polled(), Deferred::spawned(), Deferred::immediate()] {
+        let Some(vm) = vm else { return };
+        let mut functions = ten(&vm);
+        let mut count = Count::of(&vm);
+        let batch = vm.committer.batch();
+        open(&mut functions);
+        functions[0].0.pause();
+        functions[1].0.destroy();
+        count.expect(&[]);
+        assert!(!functions.iter().any(|(_, guards)| vm.is_assigned(&guards[0])));
+        drop(batch);
+        vm.committer.flush();
+        count.expect(&[32]);
+        assert!(all_assigned(&vm, &functions[2..]));
+        assert!(!functions[..2].iter().any(|(_, guards)| vm.is_assigned(&guards[0])));
+    }
+}
+
 /// The latch opens after the commit then, so a trigger in the meantime is latched.
 #[test]
 fn c3_what_is_triggered_in_a_batch_of_an_immediate_committer_is_sent_once_at_its_end() {

@@ -22,6 +22,7 @@ mod ioctl_counts;
 mod ioctl_order;
 mod irqfd_mode;
 mod irqfds_to_memory;
+mod joining_and_leaving;
 mod late_failures;
 mod other_processes;
 mod partial_failures;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd};
 
 use kvm_ioctls::VmFd;
 use vmm_sys_util::eventfd::EventFd;
@@ -28,6 +28,12 @@ impl Producer {
     pub(crate) fn into_eventfd(self) -> EventFd {
         // SAFETY: the number is of a descriptor that nobody else owns any more.
         unsafe { EventFd::from_raw_fd(self.0.into_raw_fd()) }
+    }
+}
+
+impl AsFd for Producer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -1,5 +1,6 @@
-//! `get_irqfd`, `get_msi_socket` and `AsRawFd`, on a backend that has descriptors.
+//! `get_irqfd`, `adopt_irqfd`, `swap_irqfds`, `get_msi_socket` and `AsRawFd`, on a backend that has descriptors.
 
+use std::fmt::Debug;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex, Weak};
@@ -133,35 +134,103 @@ fn get_irqfd_puts_a_vector_on_its_descriptor_while_somebody_keeps_it() {
 #[test]
 fn get_irqfd_says_why_there_is_none() {
     let msix = function(3, Sockets::new(3));
-    match msix.get_irqfd(2) {
-        Err(error @ MsixError::Irqfd { .. }) => {
-            assert_eq!(
-                error.to_string(),
-                "vector 2 could not be put on a descriptor: told to fail"
-            );
-        }
+    expect_irqfd_error(msix.get_irqfd(2), 2);
+    for vector in OUT_OF_THREE {
+        expect_out_of_three(msix.get_irqfd(vector), vector);
+    }
+}
+
+const OUT_OF_THREE: [usize; 4] = [3, 2048, 65_536, usize::MAX];
+
+#[track_caller]
+fn expect_out_of_three<T: Debug>(answer: Result<T, MsixError>, vector: usize) {
+    match answer {
+        Err(MsixError::VectorOutOfRange { vector: at, vectors: 3 }) => assert_eq!(at, vector),
         other => panic!("{other:?}"),
     }
-    for vector in [3, 2048, 65_536, usize::MAX] {
-        match msix.get_irqfd(vector) {
-            Err(MsixError::VectorOutOfRange { vector: at, vectors: 3 }) => assert_eq!(at, vector),
-            other => panic!("{other:?}"),
-        }
+}
+
+#[track_caller]
+fn expect_irqfd_error<T: Debug>(answer: Result<T, MsixError>, vector: u16) {
+    match answer {
+        Err(error @ MsixError::Irqfd { .. }) => assert_eq!(
+            error.to_string(),
+            format!("vector {vector} could not be put on a descriptor: told to fail")
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A descriptor that the caller has already.
+fn brought() -> OwnedFd {
+    UnixDatagram::unbound().unwrap().into()
+}
+
+#[test]
+fn adopt_irqfd_puts_a_vector_on_the_callers_descriptor() {
+    let msix = function(3, Sockets::new(3));
+    let others = [0, 1].map(|vector| msix.get_irqfd(vector).unwrap());
+    let (ours, number) = numbered(brought());
+    let adopted = msix.adopt_irqfd(1, ours).unwrap();
+    assert_eq!(adopted.as_raw_fd(), number);
+    assert_eq!(msix.get_irqfd(1).unwrap().as_raw_fd(), number);
+    assert_eq!(msix.get_irqfd(0).unwrap().as_raw_fd(), others[0].as_raw_fd());
+}
+
+fn numbered(fd: OwnedFd) -> (OwnedFd, RawFd) {
+    let number = fd.as_raw_fd();
+    (fd, number)
+}
+
+#[test]
+fn adopt_irqfd_says_why_it_could_not() {
+    let msix = function(3, Sockets::new(3));
+    expect_irqfd_error(msix.adopt_irqfd(2, brought()), 2);
+    for vector in OUT_OF_THREE {
+        expect_out_of_three(msix.adopt_irqfd(vector, brought()), vector);
+    }
+}
+
+#[test]
+fn swap_irqfds_exchanges_the_descriptors_of_two_vectors() {
+    let msix = function(4, Sockets::new(4));
+    let numbers = || [0, 1, 2].map(|vector| msix.get_irqfd(vector).unwrap());
+    let before = numbers();
+    msix.swap_irqfds(0, 2).unwrap();
+    let after = numbers();
+    assert!(after.iter().zip([2, 1, 0]).all(|(fd, at)| Arc::ptr_eq(fd, &before[at])));
+}
+
+#[test]
+fn swap_irqfds_says_why_it_could_not() {
+    let msix = function(3, Sockets::new(3));
+    expect_irqfd_error(msix.swap_irqfds(0, 2), 0);
+    expect_irqfd_error(msix.swap_irqfds(2, 1), 2);
+    for vector in OUT_OF_THREE {
+        expect_out_of_three(msix.swap_irqfds(0, vector), vector);
+        expect_out_of_three(msix.swap_irqfds(vector, 0), vector);
     }
 }
 
 #[test]
 fn pointers_to_a_backend_with_descriptors_have_them_too() {
-    fn uses<B: IrqfdBackend + AsRawFd>(backend: B, fd: RawFd) {
-        let msix: MsixConfig<B> = MsixConfig::new(2, backend, 0, "nic").unwrap();
+    fn uses<B: IrqfdBackend<Irqfd = Arc<OwnedFd>> + AsRawFd>(backend: B, fd: RawFd) {
+        let msix: MsixConfig<B> = MsixConfig::new(3, backend, 0, "nic").unwrap();
         assert_eq!(msix.get_msi_socket(), fd);
-        msix.get_irqfd(0).unwrap();
-        assert!(msix.get_irqfd(1).is_err());
+        let [first, second] = [0, 1].map(|vector| msix.get_irqfd(vector).unwrap());
+        msix.swap_irqfds(0, 1).unwrap();
+        assert!(Arc::ptr_eq(&msix.get_irqfd(0).unwrap(), &second));
+        assert!(Arc::ptr_eq(&msix.get_irqfd(1).unwrap(), &first));
+        let (ours, number) = numbered(brought());
+        assert_eq!(msix.adopt_irqfd(0, ours).unwrap().as_raw_fd(), number);
+        assert!(msix.get_irqfd(2).is_err());
+        assert!(msix.swap_irqfds(0, 2).is_err());
+        assert!(msix.adopt_irqfd(2, brought()).is_err());
     }
-    let backend = Arc::new(Sockets::new(2));
+    let backend = Arc::new(Sockets::new(3));
     let fd = backend.as_raw_fd();
     uses(Arc::clone(&backend), fd);
-    let backend = Box::new(Sockets::new(2));
+    let backend = Box::new(Sockets::new(3));
     let fd = backend.as_raw_fd();
     uses(backend, fd);
 }
