@@ -50,6 +50,9 @@ use crate::sys::Futex;
 
 /// Delivers a function's vectors through KVM. Made from a [`KvmMsi`](crate::KvmMsi); clones are the same
 /// backend.
+///
+/// Where commits are deferred, what KVM itself has against a route or an eventfd (another vector or another VM has it) is heard
+/// later: the vector closes and keeps latching, the observer is told with the next register write, and a flush tries again.
 #[derive(Clone)]
 pub struct KvmBackend {
     function: Arc<Function>,

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::KvmError;
 use crate::function::Function;
 use crate::irqfd::{IrqfdVector, Ticket};
 use crate::queue::{Opening, Queue};
 use crate::route_table::{Gsi, MsiRoute, RouteTable};
-use crate::sys::{Mutex, MutexGuard};
+use crate::sys::{Instant, Mutex, MutexGuard};
 
 /// What was queued, on its way. Whoever has it has `running`.
 pub(crate) struct Commit<'a> {
@@ -78,8 +78,13 @@ impl Drop for Commit<'_> {
         for due in self.due.drain(..) {
             due.fail();
         }
-        let returned = self.queue().end_commit();
-        if !returned.is_empty() && !thread::panicking() {
+        self.queue().end_commit();
+        if thread::panicking() {
+            // What was given back meanwhile goes with what is given back next.
+            return;
+        }
+        let returned = self.queue().give_back(Vec::new());
+        if !returned.is_empty() {
             self.table.release(&returned);
         }
     }

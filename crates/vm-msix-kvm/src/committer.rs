@@ -22,7 +22,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use vm_msix::VectorIndex;
 
@@ -35,9 +35,12 @@ use crate::poller::{Patience, Poller, Token};
 use crate::queue::{Opening, Queue};
 use crate::route_table::{Gsi, RouteTable};
 use crate::sys::thread::{self, JoinHandle};
-use crate::sys::{AtomicBool, Mutex, MutexGuard, REST, outlive};
+use crate::sys::{AtomicBool, Instant, Mutex, MutexGuard, outlive};
 
-/// The thread's longest rest between commits, where the table takes long.
+/// The committer's thread rests from commits for so many times as long as the last one took: a guest that unmasks vectors one by
+/// one, and takes its time, gets a commit for many of them still, and commits take a fifth of a CPU at most.
+const REST: u32 = 4;
+/// Its longest rest, where the table takes long.
 const LONGEST_REST: Duration = Duration::from_millis(2);
 
 /// Commits the routes of a VM's functions. Make one per VM and hand it to each [`KvmMsi`](crate::KvmMsi).
@@ -58,8 +61,8 @@ const LONGEST_REST: Duration = Duration::from_millis(2);
 /// [`flush`](Self::flush) does so without a function.
 ///
 /// A function that is reset, destroyed or dropped takes back what it has queued. Functions and descriptors keep the committer
-/// alive, besides its maker; when the last of them goes, nothing can be queued, and the thread has ended when the drop
-/// returns.
+/// alive, besides its maker; when the last of them goes, nothing can be queued, and the thread ends. The drop waits for it, unless
+/// the thread itself was at work for a function, and had it last.
 pub struct Committer {
     work: Arc<Work>,
     thread: Option<JoinHandle<()>>,
@@ -118,9 +121,9 @@ impl Committer {
     }
 
     /// Does what is to be done, without waiting for more: commits what is queued, and serves the descriptors for which there
-    /// is no GSI. For [`polled`](Self::polled) committers; harmless to others.
+    /// is no GSI. For [`polled`](Self::polled) committers; others need it not, and lose nothing by it.
     pub fn run_pending(&self) {
-        if let Some(poller) = &self.work.poller {
+        if let (Some(poller), None) = (&self.work.poller, &self.thread) {
             poller.serve(Patience::For(Duration::ZERO));
         }
         self.work.run(Queue::take_due);
@@ -167,12 +170,9 @@ impl Committer {
         &*self.work.table
     }
 
-    /// Queues openings, or carries them out if nobody else does. The caller has no lock.
-    pub(crate) fn enqueue(&self, openings: Vec<Opening>) {
-        if !openings.is_empty() {
-            self.work.queue().push(openings);
-            self.work.begin();
-        }
+    /// Gathers the openings of one call of the control path, which go together when it is dropped.
+    pub(crate) fn gather(&self) -> Gathered<'_> {
+        Gathered { committer: self, openings: Vec::new() }
     }
 
     /// Whether somebody commits later than what it is for, and looks after vectors without a GSI.
@@ -221,7 +221,7 @@ impl Work {
     /// Serves what has come, and commits what is due if it has rested. Tells when it will have rested.
     fn run_once(&self, poller: &Poller, rested: Instant) -> Instant {
         let rest = rested.saturating_duration_since(Instant::now());
-        let is_due = self.queue().is_due();
+        let is_due = self.queue().is_due_before_sleep();
         poller.serve(if is_due { Patience::For(rest) } else { Patience::Forever });
         let closes = self.queue().take_closes();
         // Not kept: each holds its function, which may be the last to keep this thread alive.
@@ -265,6 +265,32 @@ impl Work {
     }
 }
 
+/// Openings that go together: queued when it is dropped, by a panic too, or carried out if nobody else does that. Whoever
+/// drops it has no lock.
+pub(crate) struct Gathered<'a> {
+    committer: &'a Committer,
+    openings: Vec<Opening>,
+}
+
+impl Gathered<'_> {
+    pub(crate) fn push(&mut self, opening: Option<Opening>) {
+        self.openings.extend(opening);
+    }
+}
+
+impl Drop for Gathered<'_> {
+    fn drop(&mut self) {
+        if self.openings.is_empty() {
+            return;
+        }
+        let work = &self.committer.work;
+        work.queue().push(std::mem::take(&mut self.openings));
+        if !thread::panicking() {
+            work.begin();
+        }
+    }
+}
+
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         let work = &self.committer.work;
@@ -272,7 +298,7 @@ impl Drop for Batch<'_> {
         queue.end_batch();
         let is_due = queue.is_due();
         drop(queue);
-        if is_due {
+        if is_due && !thread::panicking() {
             work.begin();
         }
     }

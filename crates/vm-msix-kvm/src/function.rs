@@ -114,7 +114,7 @@ impl Function {
     /// Gives vectors these routes; what must be committed first is queued, and goes together.
     pub(crate) fn set_routes(&self, changes: &[(VectorIndex, Route)]) -> Events {
         let mut events = Events::new();
-        let mut openings = Vec::new();
+        let mut gathered = self.committer.gather();
         let mut unheld = Vec::new();
         let irqfds = self.irqfds();
         close_many(self, &irqfds, changes);
@@ -126,24 +126,24 @@ impl Function {
             };
             let mut state = irqfd.lock();
             let enlist = state.set_route(self, route, &mut events);
-            openings.extend(self.opening(irqfd, enlist));
+            gathered.push(self.opening(irqfd, enlist));
             if state.holders == 0 {
                 unheld.push(Arc::clone(irqfd));
             }
         }
         drop(irqfds);
         unheld.iter().for_each(|irqfd| self.forget_unheld(irqfd));
-        self.committer.enqueue(openings);
+        drop(gathered);
         events
     }
 
     /// Translates the routes of descriptors anew.
     pub(crate) fn translate_again(&self) {
+        let mut gathered = self.committer.gather();
         let irqfds = self.irqfds();
-        let again = |irqfd| self.opening(irqfd, irqfd.lock().translate_again(self));
-        let openings = irqfds.iter().filter_map(again).collect();
-        drop(irqfds);
-        self.committer.enqueue(openings);
+        for irqfd in irqfds.iter() {
+            gathered.push(self.opening(irqfd, irqfd.lock().translate_again(self)));
+        }
     }
 
     /// Closes every vector and gives every GSI back.

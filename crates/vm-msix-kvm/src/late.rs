@@ -9,6 +9,9 @@ use vm_msix::{RouteEvent, VectorIndex};
 use crate::error::KvmError;
 use crate::sys::{AtomicBool, Mutex, MutexGuard};
 
+/// Deliveries of one vector that are told of one by one, should translations change that often between two register writes.
+const MOST_TOLD: u32 = 1000;
+
 /// What happened to vectors, in order.
 pub(crate) type Events = Vec<(VectorIndex, RouteEvent<KvmError>)>;
 
@@ -37,7 +40,7 @@ impl LateEvents {
         for (vector, event) in events {
             let kept = kept.entry(vector).or_default();
             match event {
-                RouteEvent::Delivered => kept.delivered = kept.delivered.saturating_add(1),
+                RouteEvent::Delivered => kept.delivered = MOST_TOLD.min(kept.delivered + 1),
                 failure => kept.failure = Some(failure),
             }
         }

@@ -22,7 +22,7 @@ impl Function {
         let entered = self.enter(vector, brought)?;
         let Entered { irqfd, enlist, is_queued, .. } = &entered;
         let irqfd = Arc::clone(irqfd);
-        self.committer.enqueue(self.opening(&irqfd, *enlist).into_iter().collect());
+        self.committer.gather().push(self.opening(&irqfd, *enlist));
         let mut state = irqfd.lock();
         // Whoever commits at once knows at once.
         let failure = if *is_queued { self.late.take_failure(vector) } else { None };
@@ -31,7 +31,7 @@ impl Function {
         };
         let enlist = entered.undo(self, &mut state);
         drop(state);
-        self.committer.enqueue(self.opening(&irqfd, enlist).into_iter().collect());
+        self.committer.gather().push(self.opening(&irqfd, enlist));
         self.forget_unheld(&irqfd);
         Err(error)
     }
@@ -75,19 +75,22 @@ impl Function {
         if a == b {
             return Ok(());
         }
+        let mut gathered = self.committer.gather();
         let mut irqfds = self.irqfds_mut();
-        let pair = [a, b].map(|vector| irqfds.remove(vector));
+        let pair = [a, b].map(|vector| irqfds.get(vector).cloned());
         let withdrawn = pair.iter().flatten().try_for_each(|irqfd| irqfd.lock().withdraw(self));
-        let places = if withdrawn.is_ok() { [b, a] } else { [a, b] };
-        let mut openings = Vec::new();
-        for (irqfd, vector) in pair.into_iter().zip(places) {
-            let Some(irqfd) = irqfd else { continue };
-            let enlist = irqfd.lock().move_to(self, vector);
-            openings.extend(self.opening(&irqfd, enlist));
-            irqfds.insert(vector, irqfd);
+        if withdrawn.is_ok() {
+            irqfds.remove(a);
+            irqfds.remove(b);
+            for (irqfd, vector) in pair.iter().zip([b, a]) {
+                let Some(irqfd) = irqfd else { continue };
+                irqfd.lock().vector = vector;
+                irqfds.insert(vector, Arc::clone(irqfd));
+            }
         }
-        drop(irqfds);
-        self.committer.enqueue(openings);
+        for irqfd in pair.iter().flatten() {
+            gathered.push(self.opening(irqfd, irqfd.lock().attach_withdrawn(self)));
+        }
         withdrawn
     }
 
@@ -153,6 +156,10 @@ impl Entered {
     fn undo(self, function: &Function, state: &mut State) -> Enlist {
         let (route, notifier) = self.before;
         state.holders -= 1;
+        // Somebody else may have brought another meanwhile.
+        if !state.is_nobodys() || !Arc::ptr_eq(&state.notifier, &self.notifier) {
+            return Enlist::No;
+        }
         state.replace_notifier(notifier);
         state.reopen_latch(function, route);
         if state.holders > 0 { state.attach_or_close(function) } else { Enlist::No }

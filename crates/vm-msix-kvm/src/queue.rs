@@ -13,7 +13,8 @@ pub(crate) struct Queue {
     openings: Vec<Opening>,
     /// Batches that are being gathered.
     batches: usize,
-    /// Whoever commits knows that there is something to do.
+    /// Whoever commits has been told that there is something to do, and looks here before it sleeps: nobody sleeps with this
+    /// set. Who takes what there is clears it, and who is about to sleep.
     kicked: bool,
     /// Closes that go on, and are faster with help.
     closes: Vec<Arc<MassClose>>,
@@ -41,6 +42,13 @@ impl Queue {
     /// Whether there is something to commit, and nobody gathers more.
     pub(crate) fn is_due(&self) -> bool {
         self.batches == 0 && !self.openings.is_empty()
+    }
+
+    /// Whether there is something to commit. If not, the caller goes to sleep, and is to be kicked for what comes.
+    pub(crate) fn is_due_before_sleep(&mut self) -> bool {
+        let is_due = self.is_due();
+        self.kicked &= is_due;
+        is_due
     }
 
     /// Whether whoever commits must be told that something is due, and has not been told.
@@ -84,17 +92,14 @@ impl Queue {
         self.committing = true;
     }
 
-    /// The GSIs that waited for it.
-    pub(crate) fn end_commit(&mut self) -> Vec<Gsi> {
+    /// What waited for it can be given back.
+    pub(crate) fn end_commit(&mut self) {
         self.committing = false;
-        std::mem::take(&mut self.returned)
     }
 
     /// The GSIs that can be given back at once: none while a commit goes on.
-    pub(crate) fn give_back(&mut self, mut gsis: Vec<Gsi>) -> Vec<Gsi> {
-        if self.committing {
-            self.returned.append(&mut gsis);
-        }
-        gsis
+    pub(crate) fn give_back(&mut self, gsis: Vec<Gsi>) -> Vec<Gsi> {
+        self.returned.extend(gsis);
+        if self.committing { Vec::new() } else { std::mem::take(&mut self.returned) }
     }
 }

@@ -11,6 +11,7 @@ pub(crate) use kvm_ioctls::VmFd;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize};
 pub(crate) use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use std::thread;
+pub(crate) use std::time::Instant;
 
 pub(crate) use epoll::{kick, listen, wait};
 pub use futex::Futex;
@@ -20,6 +21,3 @@ pub(crate) use helper::{outlive, spawn_helper};
 pub(crate) const WORTH_HELP: usize = 16;
 /// Threads that close many vectors, the one that is asked included. More gain nothing, and fewer stall when every CPU is busy.
 pub(crate) const CLOSERS: usize = 8;
-/// The committer's thread rests from commits for so many times as long as the last one took: a guest that unmasks vectors one by
-/// one, and takes its time, gets a commit for many of them still, and commits take a fifth of a CPU at most.
-pub(crate) const REST: u32 = 4;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vm_msix::{MsiMessage, Route, RouteEvent, VectorIndex};
+use vm_msix::{MsiMessage, Route, RouteEvent};
 
 use super::{Attachment, Enlist, State, failure};
 use crate::delivery::Target;
@@ -72,9 +72,8 @@ impl State {
         }
     }
 
-    /// Moves a withdrawn eventfd to a vector, which may be the one where it was.
-    pub(crate) fn move_to(&mut self, function: &Function, vector: VectorIndex) -> Enlist {
-        self.vector = vector;
+    /// Attaches a withdrawn eventfd to its vector, which may be another one now.
+    pub(crate) fn attach_withdrawn(&mut self, function: &Function) -> Enlist {
         if self.holders == 0 || !self.is_nobodys() {
             return Enlist::No;
         }

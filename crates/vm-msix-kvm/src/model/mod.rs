@@ -5,8 +5,10 @@
 //! - Threads and locks are shuttle's.
 //! - Eventfds and epoll are the kernel's own: nothing here waits in them, so they are memory that a schedule decides about.
 //! - KVM is [`VmFd`]. It panics where the crate breaks the order of ioctls.
+//! - Time passes when somebody looks at the clock.
 //! - Who waits for an eventfd or a futex waits for shuttle, so that a wake-up that is missed shows as a deadlock.
 
+mod clock;
 mod kvm;
 mod waiting;
 
@@ -14,6 +16,7 @@ pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicUsize};
 pub(crate) use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use shuttle::thread;
 
+pub(crate) use clock::Instant;
 pub use kvm::VmFd;
 pub use waiting::{Futex, until_asleep};
 pub(crate) use waiting::{kick, listen, wait, wake};
@@ -25,8 +28,6 @@ use std::time::Duration;
 pub(crate) const WORTH_HELP: usize = 2;
 /// One more than the two that are always there.
 pub(crate) const CLOSERS: usize = 3;
-/// None: a schedule knows no time.
-pub(crate) const REST: u32 = 0;
 
 /// Lets others run, or not. Everything that the kernel does has one before it.
 pub fn scheduling_point() {
