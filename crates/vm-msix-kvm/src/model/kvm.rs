@@ -37,6 +37,8 @@ struct State {
     refused: BTreeSet<u32>,
     /// Assigns that fail before one does not.
     failing_assigns: u32,
+    /// Messages that are not taken before one is.
+    failing_signals: u32,
 }
 
 struct Irqfd {
@@ -99,6 +101,11 @@ impl VmFd {
         self.lock().failing_assigns = count;
     }
 
+    /// So many messages will not be taken.
+    pub fn fail_signals(&self, count: u32) {
+        self.lock().failing_signals = count;
+    }
+
     /// Lets every work item end.
     pub fn settle(&self) {
         let mut state = self.lock();
@@ -156,6 +163,12 @@ impl VmFd {
 
     pub(crate) fn signal_msi(&self, msi: kvm_msi) -> errno::Result<c_int> {
         scheduling_point();
+        let mut state = self.lock();
+        if state.failing_signals > 0 {
+            state.failing_signals -= 1;
+            return Err(Error::new(libc::ENOMEM));
+        }
+        drop(state);
         (self.apic)(message(msi.address_lo, msi.address_hi, msi.data));
         scheduling_point();
         Ok(1)

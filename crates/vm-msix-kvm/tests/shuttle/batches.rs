@@ -113,6 +113,7 @@ fn a_loop_commits_what_the_descriptor_tells_of() {
         let producer = producer.spawn(1);
         function.unmask(0);
         function.rewrite(0);
+        function.producer(0, &guard).signal();
         join([producer]);
         done.store(true, Ordering::SeqCst);
         join([event_loop]);

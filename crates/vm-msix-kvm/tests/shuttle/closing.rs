@@ -31,6 +31,28 @@ fn many_close_with_help() {
     });
 }
 
+/// Who helps with a close is done when it ends: the vectors open at once then, and nobody closes them.
+///
+/// Kills: help-not-awaited, help-unseen.
+#[test]
+fn help_does_not_come_late() {
+    explore(|| {
+        let world = World::new();
+        let function = world.function(0, 2);
+        let _guards = [0, 1].map(|vector| function.irqfd(vector).0);
+        (0..2).for_each(|vector| function.unmask(vector));
+        world.rest();
+        // Again and again, so that most of a schedule is what this is about.
+        for _ in 0..8 {
+            function.mask_all();
+            assert_eq!(world.vm.irqfds(), 0, "a close has not ended");
+            function.unmask_all();
+            world.rest();
+            assert_eq!(world.vm.irqfds(), 2, "somebody closed what is open");
+        }
+    });
+}
+
 /// A guest masks a vector, a device triggers it and its holder goes, while the commit that opens it does not end.
 ///
 /// Kills: close-leaves-latch, commit-under-vector-locks.

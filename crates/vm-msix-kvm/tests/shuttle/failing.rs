@@ -3,8 +3,9 @@
 use std::os::fd::AsFd;
 
 use crate::explore::explore;
+use crate::modes::brought;
 use crate::oracle::message;
-use crate::world::{Function, World, join};
+use crate::world::{Commits, Function, World, join};
 
 /// A route that is refused late, against a mask and a rewrite to one that is taken.
 ///
@@ -84,6 +85,35 @@ fn expect_closed(world: &World, function: &Function) {
     assert_eq!(unsynced, [0]);
     // If it were open, this would be reported as sent while masked.
     world.oracle.has_masked(function.place(0));
+}
+
+/// Where vCPUs commit, whoever asks for a descriptor that KVM does not take, or brings one, is told at once; and the
+/// vector is what it was.
+///
+/// Kills: brought-unheard, undone-keeps-brought, undone-not-forgotten, undone-not-queued, undone-stays-closed.
+#[test]
+fn a_descriptor_that_is_not_taken_changes_nothing() {
+    explore(|| {
+        let world = World::with(4, Commits::Immediate);
+        let function = world.function(0, 1);
+        function.unmask(0);
+        let device = function.device(0).spawn(1);
+        world.vm.refuse(message(function.place(0), 1).data);
+        assert!(function.lock().get_irqfd(0).is_err(), "the route was refused");
+        world.vm.relent();
+        join([device]);
+        world.judge(&[&function]);
+        world.expect_empty();
+        let (guard, producer) = function.irqfd(0);
+        let device = function.device(0).spawn(1);
+        world.vm.fail_assigns(1);
+        assert!(function.lock().adopt_irqfd(0, brought()).is_err(), "the eventfd was not taken");
+        join([device]);
+        producer.signal();
+        world.judge(&[&function]);
+        drop(guard);
+        world.end([function]);
+    });
 }
 
 /// An assign fails late, and the guest or a flush tries again.

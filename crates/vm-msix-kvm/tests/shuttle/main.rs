@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The code is the crate's own; KVM is a [model](vm_msix_kvm::model). Every scenario is run under many schedules, by two
-//! schedulers. A deadlock fails it, and so does whatever the [oracle](oracle) or the model of KVM finds wrong.
+//! schedulers. A deadlock fails it, and so does whatever the [oracle](oracle), the [routing table](table) or the model of KVM
+//! finds wrong.
 //!
 //! - `SHUTTLE_SCHEDULES=n` tries n schedules by each scheduler.
 //! - `SHUTTLE_RANDOM_SEED=n` tries others.
@@ -22,5 +23,6 @@ mod modes;
 mod opening;
 mod oracle;
 mod polling;
+mod table;
 mod the_end;
 mod world;

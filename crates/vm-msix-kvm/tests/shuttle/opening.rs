@@ -49,7 +49,7 @@ fn a_guest_masks_a_vector_that_was_open() {
 
 /// A guest goes back to the message that the table had, while another one is on its way there.
 ///
-/// Kills: close-leaves-irqfd, tickets-are-alike.
+/// Kills: close-leaves-irqfd, enlisted-for-ever, tickets-are-alike.
 #[test]
 fn a_guest_returns_to_an_old_message() {
     explore(|| {
@@ -79,7 +79,7 @@ fn two_functions_open_and_close() {
 
 /// The same where vCPUs commit for themselves.
 ///
-/// Kills: pending-counts-what-kvm-has.
+/// Kills: pending-counts-what-kvm-has, success-keeps-latch-closed.
 #[test]
 fn two_functions_commit_for_themselves() {
     explore(|| two_functions(Commits::Immediate));

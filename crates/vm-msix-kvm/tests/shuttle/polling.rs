@@ -26,6 +26,29 @@ fn a_polled_vector_opens_and_closes() {
     });
 }
 
+/// KVM does not take what came into a polled eventfd: it waits for the guest, or a flush, to try again.
+///
+/// Kills: unsent-is-lost.
+#[test]
+fn what_is_not_taken_waits() {
+    explore(|| {
+        let world = World::with(0, Commits::Thread);
+        let function = world.function(0, 1);
+        let (guard, producer) = function.irqfd(0);
+        function.unmask(0);
+        world.vm.fail_signals(1);
+        let producer = producer.spawn(1);
+        function.rewrite(0);
+        join([producer]);
+        world.rest();
+        // Until the core has heard of every failure, and tried again.
+        (0..2).for_each(|_| drop(function.lock().flush()));
+        world.judge(&[&function]);
+        drop(guard);
+        world.end([function]);
+    });
+}
+
 /// One GSI for two: which of them is polled changes while both signal, and a guard goes.
 ///
 /// Kills: poll-set-kept.

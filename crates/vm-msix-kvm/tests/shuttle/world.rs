@@ -11,6 +11,7 @@ use vm_msix_kvm::model::{VmFd, scheduling_point, until_asleep};
 use vm_msix_kvm::{Committer, Irqfd, KvmBackend, KvmMsi, Router};
 
 use crate::oracle::{Oracle, Place, message};
+use crate::table::Table;
 
 /// GSIs enough for every scenario.
 const MANY: u32 = 16;
@@ -45,10 +46,11 @@ impl World {
         let judge = oracle.clone();
         let vm = Arc::new(VmFd::new(gsis, move |message| judge.interrupt(message)));
         let router = Arc::new(Router::new(vm.clone(), Vec::new()));
+        let table = Arc::new(Table::new(router.clone()));
         let committer = match commits {
-            Commits::Thread => Committer::spawn(router.clone()).unwrap(),
-            Commits::Polled => Committer::polled(router.clone()).unwrap(),
-            Commits::Immediate => Committer::immediate(router.clone()),
+            Commits::Thread => Committer::spawn(table).unwrap(),
+            Commits::Polled => Committer::polled(table).unwrap(),
+            Commits::Immediate => Committer::immediate(table),
         };
         Self { vm, router, committer, oracle, commits }
     }
