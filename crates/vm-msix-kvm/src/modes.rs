@@ -84,7 +84,7 @@ impl Function {
             irqfds.remove(b);
             for (irqfd, vector) in pair.iter().zip([b, a]) {
                 let Some(irqfd) = irqfd else { continue };
-                irqfd.lock().vector = vector;
+                irqfd.lock().move_to(self, vector);
                 irqfds.insert(vector, Arc::clone(irqfd));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vm_msix::{MsiMessage, Route, RouteEvent};
+use vm_msix::{MsiMessage, Route, RouteEvent, VectorIndex};
 
 use super::{Attachment, Enlist, State, failure};
 use crate::delivery::Target;
@@ -70,6 +70,15 @@ impl State {
             Route::Open(message) => function.delivery().target(message).map(drop),
             Route::Closed => Ok(()),
         }
+    }
+
+    /// Gives a withdrawn eventfd to another vector, whose latch says what it is now: whoever leaves next must find that.
+    pub(crate) fn move_to(&mut self, function: &Function, vector: VectorIndex) {
+        self.vector = vector;
+        self.route = match self.holders {
+            0 => Route::Closed,
+            _ => function.signals.route(vector),
+        };
     }
 
     /// Attaches a withdrawn eventfd to its vector, which may be another one now.

@@ -39,7 +39,7 @@ fn the_last_batch_lets_the_openings_go() {
 
 /// A batch begins after the kick, and before the committer takes what is queued.
 ///
-/// Kills: ended-batch-does-not-kick, gathering-stays-kicked.
+/// Kills: ended-batch-does-not-kick, sleeps-kicked.
 #[test]
 fn a_batch_begins_behind_a_kick() {
     explore(|| {
@@ -117,6 +117,30 @@ fn a_loop_commits_what_the_descriptor_tells_of() {
         join([producer]);
         done.store(true, Ordering::SeqCst);
         join([event_loop]);
+        world.vm.settle();
+        function.judge();
+        drop(guard);
+        world.end([function]);
+    });
+}
+
+/// The loop comes by while a batch gathers, finds nothing to do, and is told again when it ends.
+///
+/// Kills: gathering-stays-kicked.
+#[test]
+fn a_loop_hears_of_the_end_of_a_batch() {
+    explore(|| {
+        let world = World::with(8, Commits::Polled);
+        let function = world.function(0, 1);
+        let (guard, producer) = function.irqfd(0);
+        let producer = producer.spawn(1);
+        function.unmask(0);
+        let batch = world.committer.batch();
+        world.committer.run_pending();
+        drop(batch);
+        assert!(is_readable(&world.committer.descriptor().unwrap()), "nobody was told");
+        world.committer.run_pending();
+        join([producer]);
         world.vm.settle();
         function.judge();
         drop(guard);
