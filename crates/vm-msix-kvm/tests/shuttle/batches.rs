@@ -90,7 +90,7 @@ fn a_flush_ends_with_everything_open() {
 
 /// The VMM's loop commits, when the descriptor tells it to.
 ///
-/// Kills: assigned-before-route, kick-drained-after-commit.
+/// Kills: assigned-before-route, kick-drained-after-commit, taken-stays-kicked.
 #[test]
 fn a_loop_commits_what_the_descriptor_tells_of() {
     explore(|| {

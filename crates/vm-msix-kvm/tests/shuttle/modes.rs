@@ -151,7 +151,7 @@ fn an_eventfd_is_brought() {
 /// An eventfd is brought while the one before, without a holder, is on its way out of the map, and translations have
 /// changed their mind since.
 ///
-/// Kills: given-back-late.
+/// Kills: none.
 #[test]
 fn an_eventfd_is_brought_where_one_was_left() {
     explore(|| {
@@ -255,7 +255,7 @@ fn an_eventfd_changes_its_vector_while_its_holder_goes() {
 
 /// Translations change their mind again and again, against masks, guards, the committer and producers.
 ///
-/// Kills: gsi-kept, taken-stays-kicked, translation-not-queued.
+/// Kills: gsi-kept, translation-not-queued.
 #[test]
 fn translations_are_invalidated() {
     explore(|| {

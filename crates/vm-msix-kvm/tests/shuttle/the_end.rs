@@ -31,7 +31,7 @@ fn a_function_is_reset_while_it_opens() {
 
 /// One function is reset while another opens: its GSIs pass from one to the other while their routes are committed.
 ///
-/// Kills: given-back-at-once, release-keeps-gsis.
+/// Kills: given-back-at-once, given-back-late, release-keeps-gsis.
 #[test]
 fn gsis_pass_to_another_function() {
     explore(|| {
