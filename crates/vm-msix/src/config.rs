@@ -250,23 +250,12 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
             .map(|(vector, _)| vector)
     }
 
-    /// Takes every latched signal back. Looks at 64 vectors at a time, few of which have one.
-    fn clear_latches(&self) {
-        for qword in 0..usize::from(self.identity.vectors.pba_qwords()) {
-            let latched = self.backend().latched(qword);
-            let bits = (0..u64::BITS).map(|bit| latched >> bit & 1 != 0);
-            for (vector, _) in
-                self.identity.vectors.in_qword(qword).zip(bits).filter(|(_, set)| *set)
-            {
-                self.clear_latch(vector);
-            }
-        }
-    }
-
     /// Closes every vector, empties every latch, gives everything back. The registers ask for that already.
     pub(crate) fn close_and_release(&mut self) {
         self.sync_all(Retry::No);
-        self.clear_latches();
+        for vector in self.identity.vectors.indices() {
+            self.clear_latch(vector);
+        }
         let Self { applied, backend, observer, .. } = self;
         applied.reset();
         backend.0.release(&mut |vector, event| note(applied, observer, vector, &event));
