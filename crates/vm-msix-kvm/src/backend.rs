@@ -23,7 +23,7 @@
 //!
 //! 1. The committer's `running`: commits are one at a time. A vCPU takes it to flush, and in immediate mode.
 //! 2. The map of a function's eventfds. Register writes and PBA reads share it; irqfd mode is entered and left alone.
-//! 3. A vector's own, over `KVM_IRQFD`; two at a time in ascending order, by PBA reads.
+//! 3. A vector's own, over `KVM_IRQFD`; up to 64 at a time, in ascending order, by PBA reads.
 //! 4. Leaves, which are held for no system call but epoll's and the kick: late events, the queue, the poll set, the
 //!    router's GSIs.
 //!

@@ -34,7 +34,7 @@ pub struct MsiRoute {
 ///
 /// # Threading
 ///
-/// [`set`](Self::set) is called by whoever commits, one call at a time, while no lock is held that a register write needs. The other two are
+/// [`set`](Self::set) is called by whoever commits, one call at a time for each committer, while no lock is held that a register write needs. The other two are
 /// called by register writes: they must not wait for a `set` that goes on, or vCPUs wait for commits. None is called
 /// by a trigger. None may call into a function or its descriptors.
 pub trait RouteTable: Send + Sync {
