@@ -118,3 +118,12 @@ fn counting_alone_prints_a_total() {
         assert!(total >= sum, "{name}: {total} in all, {sum} in the rows");
     }
 }
+
+#[test]
+fn a_name_that_no_workload_has_is_refused_with_those_that_there_are() {
+    let mut bench = std::process::Command::new(env!("CARGO_BIN_EXE_msix-vmm"));
+    let output = bench.args(["bench", "--only", "nonsense"]).output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("\"nonsense\"") && said.contains("bring-up/linux"), "{said}");
+}

@@ -6,6 +6,8 @@ use std::fs;
 use super::host::Host;
 use super::measure::Outcome;
 
+/// What the row is called.
+pub(super) const WORKLOAD: &str = "memory";
 /// How many vectors each function has.
 pub(super) const VECTORS: u16 = 64;
 

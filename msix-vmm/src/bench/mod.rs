@@ -69,11 +69,26 @@ fn run_on<H: Host>(
     floors: &Floors,
     workloads: &[Workload<H>],
 ) -> io::Result<bool> {
+    expect_some(args, workloads)?;
     let report = Report::begin(Format::of(args), delivery)?;
     match args.count {
         true => count(args, report, counting, workloads),
         false => bench(args, report, &[counting, timing], floors, workloads),
     }
+}
+
+/// Refuses a beginning that no name has, rather than measure nothing.
+fn expect_some<H: Host>(args: &BenchArgs, workloads: &[Workload<H>]) -> io::Result<()> {
+    let Some(only) = &args.only else { return Ok(()) };
+    let mut names: Vec<_> = workloads.iter().map(|workload| workload.name).collect();
+    names.push(memory::WORKLOAD);
+    if names.iter().any(|name| name.starts_with(only.as_str())) {
+        return Ok(());
+    }
+    names.sort_unstable();
+    names.dedup();
+    let what = format!("no workload begins with {only:?}: there are {}", names.join(", "));
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
 /// The guest's bring-up comes after those of the host.
@@ -151,13 +166,12 @@ fn measure(
 
 /// What idle vectors weigh, if that is asked for.
 fn memory_row<H: Host>(args: &BenchArgs, host: &H) -> Option<Row> {
-    const WORKLOAD: &str = "memory";
-    let asked = WORKLOAD.starts_with(args.only.as_deref().unwrap_or_default())
+    let asked = memory::WORKLOAD.starts_with(args.only.as_deref().unwrap_or_default())
         && args.mode != Some(Mode::Irqfd);
     let functions = if args.quick { 500 } else { 10_000 };
     let bytes = asked.then(|| memory::per_vector(host, functions).ok()).flatten()?;
     let case = Case {
-        workload: WORKLOAD,
+        workload: memory::WORKLOAD,
         mode: Mode::Signal,
         vectors: memory::VECTORS,
         threads: 1,
