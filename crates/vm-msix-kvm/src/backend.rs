@@ -141,6 +141,14 @@ impl MsiBackend for KvmBackend {
         self.function.signals.clear_latch(vector) | counted
     }
 
+    fn clear_latches(&self, cleared: &mut dyn FnMut(VectorIndex)) {
+        if self.function.has_irqfds() {
+            self.function.clear_latches().into_iter().for_each(cleared);
+        } else {
+            self.function.signals.clear_latches(cleared);
+        }
+    }
+
     fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<KvmError>)) {
         if !self.function.has_irqfds() {
             return self.function.release_latches(report);
@@ -161,9 +169,9 @@ impl KvmBackend {
             .map(|(bit, irqfd)| (bit, irqfd.lock()))
             .filter(|(_, state)| state.keeps())
             .collect();
-        let notifiers: Vec<_> = locked.iter().map(|(_, state)| &*state.notifier).collect();
-        let sampled = locked.iter().zip(sample(&notifiers));
-        let counted = sampled.filter(|&(_, set)| set).fold(0, |bits, ((bit, _), _)| bits | bit);
+        let sampled = sample(locked.iter().map(|(_, state)| &*state.notifier));
+        let counted = locked.iter().zip(sampled).filter(|&(_, set)| set);
+        let counted = counted.fold(0, |bits, ((bit, _), _)| bits | bit);
         counted | self.function.signals.latched(qword)
     }
 }

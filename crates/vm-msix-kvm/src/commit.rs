@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::error::KvmError;
 use crate::function::Function;
 use crate::irqfd::{IrqfdVector, Ticket};
-use crate::queue::{Opening, Queue};
+use crate::queue::{Openings, Queue};
 use crate::route_table::{Gsi, MsiRoute, RouteTable};
 use crate::sys::{Instant, Mutex, MutexGuard};
 
@@ -34,11 +34,14 @@ impl<'a> Commit<'a> {
     pub(crate) fn begin(
         table: &'a dyn RouteTable,
         queue: &'a Mutex<Queue>,
-        openings: Vec<Opening>,
+        openings: Vec<Openings>,
     ) -> Self {
         let mut commit = Self { table, queue, due: VecDeque::new() };
         commit.queue().begin_commit();
-        commit.due = openings.into_iter().filter_map(Due::call).collect();
+        for Openings { function, irqfds } in openings {
+            let Some(function) = function.upgrade() else { continue };
+            commit.due.extend(irqfds.into_iter().filter_map(|irqfd| Due::call(&function, irqfd)));
+        }
         commit
     }
 
@@ -91,11 +94,9 @@ impl Drop for Commit<'_> {
 }
 
 impl Due {
-    fn call(opening: Opening) -> Option<Self> {
-        let Opening { function, irqfd } = opening;
-        let function = function.upgrade()?;
-        let (ticket, route) = irqfd.lock().call(&function)?;
-        Some(Self { function, irqfd, ticket, route, refused: None })
+    fn call(function: &Arc<Function>, irqfd: Arc<IrqfdVector>) -> Option<Self> {
+        let (ticket, route) = irqfd.lock().call(function)?;
+        Some(Self { function: Arc::clone(function), irqfd, ticket, route, refused: None })
     }
 
     fn finish(self) {

@@ -30,9 +30,10 @@ use crate::commit::Commit;
 use crate::error::KvmError;
 use crate::eventfd::Notifier;
 use crate::function::Function;
+use crate::irqfd::{Enlist, IrqfdVector};
 use crate::mass_close::MassClose;
 use crate::poller::{Patience, Poller, Token};
-use crate::queue::{Opening, Queue};
+use crate::queue::{Openings, Queue};
 use crate::route_table::{Gsi, RouteTable};
 use crate::sys::thread::{self, JoinHandle};
 use crate::sys::{AtomicBool, Instant, Mutex, MutexGuard, outlive};
@@ -170,11 +171,6 @@ impl Committer {
         &*self.work.table
     }
 
-    /// Gathers the openings of one call of the control path, which go together when it is dropped.
-    pub(crate) fn gather(&self) -> Gathered<'_> {
-        Gathered { committer: self, openings: Vec::new() }
-    }
-
     /// Whether somebody commits later than what it is for, and looks after vectors without a GSI.
     pub(crate) fn defers(&self) -> bool {
         self.work.poller.is_some()
@@ -248,7 +244,7 @@ impl Work {
     }
 
     /// One commit for what there is. What others have begun is done too when it returns. Tells how long the commit took.
-    fn run(&self, take: fn(&mut Queue) -> Vec<Opening>) -> Duration {
+    fn run(&self, take: fn(&mut Queue) -> Vec<Openings>) -> Duration {
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let openings = take(&mut self.queue());
         if openings.is_empty() {
@@ -265,26 +261,33 @@ impl Work {
     }
 }
 
-/// Openings that go together: queued when it is dropped, by a panic too, or carried out if nobody else does that. Whoever
-/// drops it has no lock.
+/// Openings of one call of the control path, which go together: queued when it is dropped, by a panic too, or carried out if
+/// nobody else does that. Whoever drops it has no lock.
 pub(crate) struct Gathered<'a> {
-    committer: &'a Committer,
-    openings: Vec<Opening>,
+    function: &'a Function,
+    irqfds: Vec<Arc<IrqfdVector>>,
 }
 
-impl Gathered<'_> {
-    pub(crate) fn push(&mut self, opening: Option<Opening>) {
-        self.openings.extend(opening);
+impl<'a> Gathered<'a> {
+    pub(crate) fn of(function: &'a Function) -> Self {
+        Self { function, irqfds: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, irqfd: &Arc<IrqfdVector>, enlist: Enlist) {
+        if enlist == Enlist::Yes {
+            self.irqfds.push(Arc::clone(irqfd));
+        }
     }
 }
 
 impl Drop for Gathered<'_> {
     fn drop(&mut self) {
-        if self.openings.is_empty() {
+        if self.irqfds.is_empty() {
             return;
         }
-        let work = &self.committer.work;
-        work.queue().push(std::mem::take(&mut self.openings));
+        let work = &self.function.committer.work;
+        let irqfds = std::mem::take(&mut self.irqfds);
+        work.queue().push(Openings { function: self.function.this(), irqfds });
         if !thread::panicking() {
             work.begin();
         }

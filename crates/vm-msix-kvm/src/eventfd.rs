@@ -73,16 +73,16 @@ pub(crate) fn take_count(eventfd: BorrowedFd<'_>) -> Option<u64> {
 }
 
 /// Which of these have a signal in them: one `poll(2)`, without any effect on the counters.
-pub(crate) fn sample(notifiers: &[&Notifier]) -> Vec<bool> {
-    if notifiers.is_empty() {
+pub(crate) fn sample<'a>(notifiers: impl Iterator<Item = &'a Notifier>) -> Vec<bool> {
+    let mut polled: Vec<_> =
+        notifiers.map(|notifier| PollFd::new(notifier, PollFlags::IN)).collect();
+    if polled.is_empty() {
         return Vec::new();
     }
-    let mut polled: Vec<_> =
-        notifiers.iter().map(|notifier| PollFd::new(*notifier, PollFlags::IN)).collect();
     loop {
         match poll(&mut polled, Some(&Timespec::default())) {
             Err(rustix::io::Errno::INTR) => continue,
-            // A failed poll shows nothing pending, and unmasking delivers it all the same.
+            // A failed poll shows nothing pending, and an assign delivers it all the same.
             _ => return polled.iter().map(|fd| fd.revents().contains(PollFlags::IN)).collect(),
         }
     }

@@ -5,16 +5,18 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use vm_msix::{MsiBackend, Route, RouteEvent, Signal, SignalBackend, VectorIndex};
 
-use crate::committer::Committer;
+use crate::committer::{Committer, Gathered};
 use crate::delivery::Delivery;
 use crate::error::KvmError;
-use crate::irqfd::{Enlist, IrqfdVector};
+use crate::irqfd::Counter;
 use crate::irqfds::Irqfds;
 use crate::late::{Events, LateEvents};
 use crate::mass_close::close_many;
-use crate::queue::Opening;
 use crate::route_table::Gsi;
 use crate::sys::{AtomicUsize, Futex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// So many counters are looked at by one system call.
+const SAMPLED: usize = 64;
 
 /// What a function's backend is a handle of.
 pub(crate) struct Function {
@@ -114,21 +116,24 @@ impl Function {
     /// Gives vectors these routes; what must be committed first is queued, and goes together.
     pub(crate) fn set_routes(&self, changes: &[(VectorIndex, Route)]) -> Events {
         let mut events = Events::new();
-        let mut gathered = self.committer.gather();
+        let mut gathered = Gathered::of(self);
         let mut unheld = Vec::new();
         let irqfds = self.irqfds();
         close_many(self, &irqfds, changes);
-        for &(vector, route) in changes {
-            let Some(irqfd) = irqfds.get(vector) else {
-                self.late.forget(vector);
-                self.set_latch(vector, route, &mut events);
-                continue;
-            };
-            let mut state = irqfd.lock();
-            let enlist = state.set_route(self, route, &mut events);
-            gathered.push(self.opening(irqfd, enlist));
-            if state.holders == 0 {
-                unheld.push(Arc::clone(irqfd));
+        for group in changes.chunks(SAMPLED) {
+            let counters = counters_before(&irqfds, group);
+            for (&(vector, route), counter) in group.iter().zip(counters) {
+                let Some(irqfd) = irqfds.get(vector) else {
+                    self.late.forget(vector);
+                    self.set_latch(vector, route, &mut events);
+                    continue;
+                };
+                let mut state = irqfd.lock();
+                let enlist = state.set_route(self, route, counter, &mut events);
+                gathered.push(irqfd, enlist);
+                if state.holders == 0 {
+                    unheld.push(Arc::clone(irqfd));
+                }
             }
         }
         drop(irqfds);
@@ -137,12 +142,30 @@ impl Function {
         events
     }
 
+    /// Takes back what the latches and counters of all vectors keep. Tells whose there was something.
+    pub(crate) fn clear_latches(&self) -> Vec<VectorIndex> {
+        let vectors: Vec<_> = self.signals.vectors().indices().collect();
+        let irqfds = self.irqfds();
+        let mut cleared = Vec::new();
+        for group in vectors.chunks(SAMPLED) {
+            for (&vector, counter) in group.iter().zip(irqfds.counters(group.iter().copied())) {
+                // The counter first: what it keeps may move to the latch meanwhile.
+                let counted = counter == Counter::Unknown
+                    && irqfds.get(vector).is_some_and(|irqfd| irqfd.lock().take_kept());
+                if self.signals.clear_latch(vector) | counted {
+                    cleared.push(vector);
+                }
+            }
+        }
+        cleared
+    }
+
     /// Translates the routes of descriptors anew.
     pub(crate) fn translate_again(&self) {
-        let mut gathered = self.committer.gather();
+        let mut gathered = Gathered::of(self);
         let irqfds = self.irqfds();
         for irqfd in irqfds.iter() {
-            gathered.push(self.opening(irqfd, irqfd.lock().translate_again(self)));
+            gathered.push(irqfd, irqfd.lock().translate_again(self));
         }
     }
 
@@ -160,8 +183,12 @@ impl Function {
     pub(crate) fn give_back(&self, gsis: impl IntoIterator<Item = Gsi>) {
         self.committer.give_back(gsis.into_iter().collect());
     }
+}
 
-    pub(crate) fn opening(&self, irqfd: &Arc<IrqfdVector>, enlist: Enlist) -> Option<Opening> {
-        (enlist == Enlist::Yes).then(|| Opening { function: self.this(), irqfd: Arc::clone(irqfd) })
+/// What is known of the counters of vectors that are about to open. Those that close keep what they have.
+fn counters_before(irqfds: &Irqfds, changes: &[(VectorIndex, Route)]) -> Vec<Counter> {
+    if changes.iter().all(|(_, route)| *route == Route::Closed) {
+        return vec![Counter::Unknown; changes.len()];
     }
+    irqfds.counters(changes.iter().map(|(vector, _)| *vector))
 }

@@ -50,8 +50,7 @@ pub(crate) struct State {
     pub(crate) notifier: Arc<Notifier>,
     /// How many have the descriptor. At zero the vector is in signal mode, unless KVM would not let go.
     pub(crate) holders: usize,
-    /// What the vector was told to be, and is, or will be when its ticket is called. Withdrawn without a holder, the eventfd has
-    /// no say in it any more: closed.
+    /// What the vector was told to be, and is, or will be when its ticket is called.
     pub(crate) route: Route,
     /// Kept until the release.
     gsi: Option<Gsi>,
@@ -70,6 +69,15 @@ pub(crate) struct State {
 pub(crate) enum Enlist {
     Yes,
     No,
+}
+
+/// What is known of an eventfd's counter, without its vector's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counter {
+    /// Nothing.
+    Unknown,
+    /// It was empty a moment ago. What has come since is a signal of the moment after: it collapses with nothing.
+    Empty,
 }
 
 /// Who takes what comes into the eventfd.

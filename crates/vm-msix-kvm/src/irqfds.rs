@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use vm_msix::VectorIndex;
 
-use crate::irqfd::IrqfdVector;
+use crate::eventfd::sample;
+use crate::irqfd::{Counter, IrqfdVector};
 
 /// The vectors in irqfd mode.
 #[derive(Debug, Default)]
@@ -27,6 +28,25 @@ impl Irqfds {
     pub(crate) fn in_qword(&self, qword: usize) -> impl Iterator<Item = (u64, &IrqfdVector)> {
         let vectors = self.vectors.iter().skip(qword.saturating_mul(64)).zip(0..64);
         vectors.filter_map(|(irqfd, bit)| Some((1 << bit, &**irqfd.as_ref()?)))
+    }
+
+    /// What is known of the counters of vectors, by one system call. A vector alone is not worth one: whoever wants its counter
+    /// looks there.
+    pub(crate) fn counters(
+        &self,
+        vectors: impl ExactSizeIterator<Item = VectorIndex>,
+    ) -> Vec<Counter> {
+        if vectors.len() < 2 {
+            return vec![Counter::Unknown; vectors.len()];
+        }
+        let notifier = |vector| Some(Arc::clone(&self.get(vector)?.lock().notifier));
+        let notifiers: Vec<_> = vectors.map(notifier).collect();
+        let mut sampled =
+            sample(notifiers.iter().flatten().map(|notifier| &**notifier)).into_iter();
+        let mut is_empty =
+            |notifier: &Option<_>| notifier.is_some() && sampled.next() == Some(false);
+        let counter = |empty| if empty { Counter::Empty } else { Counter::Unknown };
+        notifiers.iter().map(|notifier| counter(is_empty(notifier))).collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<IrqfdVector>> {

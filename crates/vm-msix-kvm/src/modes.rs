@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use vm_msix::{Route, RouteEvent, VectorIndex};
 
+use crate::committer::Gathered;
 use crate::error::KvmError;
 use crate::eventfd::Notifier;
 use crate::function::Function;
@@ -21,17 +22,19 @@ impl Function {
     ) -> Result<Joined, KvmError> {
         let entered = self.enter(vector, brought)?;
         let Entered { irqfd, enlist, is_queued, .. } = &entered;
+        if !is_queued {
+            return Ok((entered.irqfd, entered.notifier));
+        }
         let irqfd = Arc::clone(irqfd);
-        self.committer.gather().push(self.opening(&irqfd, *enlist));
+        Gathered::of(self).push(&irqfd, *enlist);
         let mut state = irqfd.lock();
         // Whoever commits at once knows at once.
-        let failure = if *is_queued { self.late.take_failure(vector) } else { None };
-        let Some(error) = failure else {
+        let Some(error) = self.late.take_failure(vector) else {
             return Ok((entered.irqfd, entered.notifier));
         };
         let enlist = entered.undo(self, &mut state);
         drop(state);
-        self.committer.gather().push(self.opening(&irqfd, enlist));
+        Gathered::of(self).push(&irqfd, enlist);
         self.forget_unheld(&irqfd);
         Err(error)
     }
@@ -75,7 +78,7 @@ impl Function {
         if a == b {
             return Ok(());
         }
-        let mut gathered = self.committer.gather();
+        let mut gathered = Gathered::of(self);
         let mut irqfds = self.irqfds_mut();
         let pair = [a, b].map(|vector| irqfds.get(vector).cloned());
         let withdrawn = pair.iter().flatten().try_for_each(|irqfd| irqfd.lock().withdraw(self));
@@ -89,7 +92,7 @@ impl Function {
             }
         }
         for irqfd in pair.iter().flatten() {
-            gathered.push(self.opening(irqfd, irqfd.lock().attach_withdrawn(self)));
+            gathered.push(irqfd, irqfd.lock().attach_withdrawn(self));
         }
         withdrawn
     }

@@ -10,7 +10,7 @@ use crate::route_table::Gsi;
 /// What is to be committed, and what waits for that.
 #[derive(Default)]
 pub(crate) struct Queue {
-    openings: Vec<Opening>,
+    openings: Vec<Openings>,
     /// Batches that are being gathered.
     batches: usize,
     /// Whoever commits has been told that there is something to do, and looks here before it sleeps: nobody sleeps with this
@@ -24,19 +24,19 @@ pub(crate) struct Queue {
     returned: Vec<Gsi>,
 }
 
-/// A vector that KVM is to listen to when its route has been committed.
-pub(crate) struct Opening {
+/// Vectors of one function that KVM is to listen to when their routes have been committed.
+pub(crate) struct Openings {
     pub(crate) function: Weak<Function>,
-    pub(crate) irqfd: Arc<IrqfdVector>,
+    pub(crate) irqfds: Vec<Arc<IrqfdVector>>,
 }
 
 impl Queue {
-    pub(crate) fn push(&mut self, openings: Vec<Opening>) {
-        self.openings.extend(openings);
+    pub(crate) fn push(&mut self, openings: Openings) {
+        self.openings.push(openings);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.openings.len()
+        self.openings.iter().map(|openings| openings.irqfds.len()).sum()
     }
 
     /// Whether there is something to commit, and nobody gathers more.
@@ -57,7 +57,7 @@ impl Queue {
     }
 
     /// What is due.
-    pub(crate) fn take_due(&mut self) -> Vec<Opening> {
+    pub(crate) fn take_due(&mut self) -> Vec<Openings> {
         if self.batches > 0 {
             // The end of the batch kicks anew.
             self.kicked = false;
@@ -67,7 +67,7 @@ impl Queue {
     }
 
     /// What there is, gathered or not.
-    pub(crate) fn take_all(&mut self) -> Vec<Opening> {
+    pub(crate) fn take_all(&mut self) -> Vec<Openings> {
         self.kicked = false;
         std::mem::take(&mut self.openings)
     }

@@ -6,7 +6,6 @@
 //! commit. `table` is what KVM has, and is held over the commit. The route of a GSI that was given back is left out of the
 //! next commit: nothing uses it any more, and its next owner sets another before it assigns an irqfd.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
@@ -39,9 +38,15 @@ struct Gsis {
     /// The next to lend is the last.
     free: Vec<Gsi>,
     /// By number.
-    lent: Vec<bool>,
-    /// Given back since the last commit, lent again or not.
-    returned: BTreeSet<Gsi>,
+    numbers: Vec<Number>,
+    /// Those that were given back since the last commit, once each, lent again or not.
+    returned: Vec<Gsi>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Number {
+    is_lent: bool,
+    is_returned: bool,
 }
 
 /// By number.
@@ -81,7 +86,7 @@ impl Router {
         let mut free: Vec<_> = (first..limit).map(Gsi).take(room).collect();
         let numbers = free.last().map_or(0, |last| last.index() + 1);
         free.reverse();
-        let gsis = Gsis { free, lent: vec![false; numbers], returned: BTreeSet::new() };
+        let gsis = Gsis { free, numbers: vec![Number::default(); numbers], returned: Vec::new() };
         Self {
             vm,
             own,
@@ -111,7 +116,7 @@ impl Router {
 
     /// How many GSIs are lent out.
     pub fn gsis_in_use(&self) -> usize {
-        self.gsis().lent.iter().filter(|lent| **lent).count()
+        self.gsis().numbers.iter().filter(|number| number.is_lent).count()
     }
 
     // What a panicking thread left behind is whole, here and below: nothing is changed in two steps.
@@ -127,10 +132,11 @@ impl Router {
     fn changes(&self, table: &mut Table, routes: &[(Gsi, MsiRoute)]) -> Vec<(Gsi, MsiRoute)> {
         let mut gsis = self.gsis();
         for gsi in std::mem::take(&mut gsis.returned) {
+            gsis.numbers[gsi.index()].is_returned = false;
             table[gsi.index()] = None;
         }
         let is_news = |(gsi, route): &&(Gsi, MsiRoute)| {
-            gsis.lent.get(gsi.index()) == Some(&true) && table[gsi.index()] != Some(*route)
+            gsis.is_lent(*gsi) && table[gsi.index()] != Some(*route)
         };
         routes.iter().filter(is_news).copied().collect()
     }
@@ -178,7 +184,27 @@ impl Router {
         let message = |(gsi, route): (u32, &Option<MsiRoute>)| {
             Some(routing_entry::msi(gsi, (*route)?, device_ids))
         };
-        self.own.iter().copied().chain((0..).zip(table).filter_map(message)).collect()
+        let mut entries = Vec::with_capacity(self.own.len() + table.iter().flatten().count());
+        entries.extend(self.own.iter().copied().chain((0..).zip(table).filter_map(message)));
+        entries
+    }
+}
+
+impl Gsis {
+    fn is_lent(&self, gsi: Gsi) -> bool {
+        self.numbers.get(gsi.index()).is_some_and(|number| number.is_lent)
+    }
+
+    /// What is not lent out cannot come back.
+    fn take_back(&mut self, gsi: Gsi) {
+        let Some(number) = self.numbers.get_mut(gsi.index()).filter(|number| number.is_lent) else {
+            return;
+        };
+        number.is_lent = false;
+        self.free.push(gsi);
+        if !std::mem::replace(&mut number.is_returned, true) {
+            self.returned.push(gsi);
+        }
     }
 }
 
@@ -190,7 +216,7 @@ impl RouteTable for Router {
             self.observer.gsis_exhausted();
             return Err(KvmError::GsisExhausted { limit: self.limit });
         };
-        gsis.lent[gsi.index()] = true;
+        gsis.numbers[gsi.index()].is_lent = true;
         Ok(gsi)
     }
 
@@ -206,11 +232,7 @@ impl RouteTable for Router {
     fn release(&self, released: &[Gsi]) {
         let mut gsis = self.gsis();
         for gsi in released {
-            // What is not lent out cannot come back.
-            if gsis.lent.get_mut(gsi.index()).is_some_and(std::mem::take) {
-                gsis.free.push(*gsi);
-                gsis.returned.insert(*gsi);
-            }
+            gsis.take_back(*gsi);
         }
     }
 }

@@ -186,15 +186,11 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     /// [`MsixError::VectorOutOfRange`].
     pub fn retract(&self, vector: u16) -> Result<bool, MsixError> {
         let vector = self.check(vector.into())?;
-        Ok(self.clear_latch(vector))
-    }
-
-    fn clear_latch(&self, vector: VectorIndex) -> bool {
-        let cleared = self.backend().clear_latch(vector);
-        if cleared {
+        let retracted = self.backend().clear_latch(vector);
+        if retracted {
             self.observer.retracted(vector);
         }
-        cleared
+        Ok(retracted)
     }
 }
 
@@ -253,9 +249,7 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     /// Closes every vector, empties every latch, gives everything back. The registers ask for that already.
     pub(crate) fn close_and_release(&mut self) {
         self.sync_all(Retry::No);
-        for vector in self.identity.vectors.indices() {
-            self.clear_latch(vector);
-        }
+        self.backend().clear_latches(&mut |vector| self.observer.retracted(vector));
         let Self { applied, backend, observer, .. } = self;
         applied.reset();
         backend.0.release(&mut |vector, event| note(applied, observer, vector, &event));

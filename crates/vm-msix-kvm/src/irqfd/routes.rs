@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vm_msix::{MsiMessage, Route, RouteEvent, VectorIndex};
 
-use super::{Attachment, Enlist, State, failure};
+use super::{Attachment, Counter, Enlist, State, failure};
 use crate::delivery::Target;
 use crate::error::KvmError;
 use crate::eventfd::Notifier;
@@ -17,6 +17,7 @@ impl State {
         &mut self,
         function: &Function,
         route: Route,
+        counter: Counter,
         events: &mut Events,
     ) -> Enlist {
         if let Err(error) = self.close(function) {
@@ -24,14 +25,22 @@ impl State {
         } else if self.holders == 0 {
             function.set_latch(self.vector, route, events);
         } else if let Route::Open(message) = route {
-            self.open(function, message, events);
+            self.open(function, message, counter, events);
         }
         self.enlist()
     }
 
     /// Opens what is closed.
-    fn open(&mut self, function: &Function, message: MsiMessage, events: &mut Events) {
-        self.move_to_latch(function);
+    fn open(
+        &mut self,
+        function: &Function,
+        message: MsiMessage,
+        counter: Counter,
+        events: &mut Events,
+    ) {
+        if counter == Counter::Unknown {
+            self.move_to_latch(function);
+        }
         if let Err(error) = self.attach(function, message) {
             events.push((self.vector, failure(error)));
             return;
@@ -105,10 +114,6 @@ impl State {
         if self.route != Route::Closed {
             self.reopen_latch(function, self.route);
         }
-        if self.holders == 0 {
-            // From here on the vector's route is the latch's alone, whatever becomes of this eventfd.
-            self.route = Route::Closed;
-        }
         Ok(())
     }
 
@@ -136,7 +141,7 @@ impl State {
             return Enlist::No;
         }
         let mut events = Events::new();
-        let enlist = self.set_route(function, self.route, &mut events);
+        let enlist = self.set_route(function, self.route, Counter::Unknown, &mut events);
         function.late.extend(events);
         enlist
     }

@@ -24,6 +24,7 @@ mod irqfd_mode;
 mod irqfds_to_memory;
 mod joining_and_leaving;
 mod late_failures;
+mod many_at_once;
 mod other_processes;
 mod partial_failures;
 mod producers;

@@ -285,7 +285,7 @@ fn translations_are_invalidated() {
 /// An eventfd without a holder, on its way out of the map, changes its vector, and translations change their mind: the
 /// vector where it comes is masked, and stays so.
 ///
-/// Kills: left-with-a-route, moved-with-old-route.
+/// Kills: moved-with-old-route.
 #[test]
 fn an_eventfd_that_is_left_opens_nothing() {
     explore(|| {

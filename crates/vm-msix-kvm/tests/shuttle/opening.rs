@@ -47,6 +47,29 @@ fn a_guest_masks_a_vector_that_was_open() {
     });
 }
 
+/// Function Mask opens two vectors, each with a signal in its latch and one in its counter.
+///
+/// Kills: counters-of-many-taken-for-empty.
+#[test]
+fn what_waits_in_two_places_of_two_vectors_collapses() {
+    explore(|| {
+        let world = World::new();
+        let function = world.function(0, 2);
+        let (guards, producers): (Vec<_>, Vec<_>) = (0..2).map(|v| function.irqfd(v)).unzip();
+        (0..2).for_each(|vector| function.unmask(vector));
+        function.mask_all();
+        for (vector, producer) in (0..2).zip(&producers) {
+            function.device(vector).signal();
+            producer.signal();
+        }
+        function.unmask_all();
+        world.judge(&[&function]);
+        (0..2).for_each(|vector| function.expect_interrupts(vector, 1));
+        drop(guards);
+        world.end([function]);
+    });
+}
+
 /// A guest goes back to the message that the table had, while another one is on its way there.
 ///
 /// Kills: close-leaves-irqfd, enlisted-for-ever, tickets-are-alike.
