@@ -96,15 +96,8 @@ pub trait MsiBackend: Send + Sync {
     /// Takes a latched signal back (C6); tells whether there was one.
     fn clear_latch(&self, vector: VectorIndex) -> bool;
 
-    /// Takes the latched signals of all vectors back, and tells whose there were (C7). For a backend that can do better than
-    /// one by one.
-    fn clear_latches(&self, cleared: &mut dyn FnMut(VectorIndex)) {
-        for vector in self.vectors().indices() {
-            if self.clear_latch(vector) {
-                cleared(vector);
-            }
-        }
-    }
+    /// Takes the latched signals of all vectors back (C7); tells whose there were.
+    fn clear_latches(&self, cleared: &mut dyn FnMut(VectorIndex));
 
     /// Closes every vector and gives back every host resource (C7); a vector that opens again acquires anew.
     /// Reports the vectors that could not be closed, which keep what they need.

@@ -249,7 +249,12 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     /// Closes every vector, empties every latch, gives everything back. The registers ask for that already.
     pub(crate) fn close_and_release(&mut self) {
         self.sync_all(Retry::No);
-        self.backend().clear_latches(&mut |vector| self.observer.retracted(vector));
+        let is_ours = |vector: VectorIndex| vector.get() < self.num_vectors();
+        self.backend().clear_latches(&mut |vector| {
+            if is_ours(vector) {
+                self.observer.retracted(vector);
+            }
+        });
         let Self { applied, backend, observer, .. } = self;
         applied.reset();
         backend.0.release(&mut |vector, event| note(applied, observer, vector, &event));

@@ -154,6 +154,14 @@ impl<S: MessageSender, R: Relax> MsiBackend for SignalBackend<S, R> {
         self.latches.clear(vector)
     }
 
+    fn clear_latches(&self, cleared: &mut dyn FnMut(VectorIndex)) {
+        self.latches
+            .vectors()
+            .indices()
+            .filter(|vector| self.latches.clear(*vector))
+            .for_each(cleared);
+    }
+
     fn release(&self, _report: &mut dyn FnMut(VectorIndex, RouteEvent<S::Error>)) {
         for vector in self.latches.vectors().indices() {
             self.latches.close(vector);

@@ -261,6 +261,10 @@ impl MsiBackend for MockBackend {
             .is_some_and(|vector| core::mem::take(&mut vector.latched))
     }
 
+    fn clear_latches(&self, cleared: &mut dyn FnMut(VectorIndex)) {
+        self.vectors.indices().filter(|vector| self.clear_latch(*vector)).for_each(cleared);
+    }
+
     fn release(&self, _report: &mut dyn FnMut(VectorIndex, RouteEvent<MockError>)) {
         let mut state = self.lock();
         state.releases += 1;

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use crate::support::guest::{NONE, bring_up, function, message, pba, table, unsynced};
 use crate::support::observing::{Event, Events};
 use vm_msix::test_utils::{MockBackend, MockError};
-use vm_msix::{Direction, MsiBackend, MsixError, MsixStateV1, Region, Route, RouteEvent};
+use vm_msix::{Counters, Direction, MsiBackend, MsixError, MsixStateV1, Region, Route, RouteEvent};
 use vm_msix::{Signal, VectorCount, VectorIndex};
 
 #[test]
@@ -107,12 +107,17 @@ impl MsiBackend for Liar {
         true
     }
 
+    fn clear_latches(&self, cleared: &mut dyn FnMut(VectorIndex)) {
+        cleared(VectorIndex::new(2047).unwrap());
+    }
+
     fn release(&self, _report: &mut dyn FnMut(VectorIndex, RouteEvent<Self::Error>)) {}
 }
 
 #[test]
 fn c10_a_backend_that_speaks_of_vectors_that_are_not_there_is_not_believed() {
-    let mut msix = function(2, Liar(VectorCount::new(2).unwrap()));
+    let liar = Liar(VectorCount::new(2).unwrap());
+    let mut msix = function(2, liar).with_observer(Counters::default());
     bring_up(&mut msix);
     msix.flush().unwrap();
     assert_eq!(unsynced(&msix), NONE);
@@ -121,6 +126,7 @@ fn c10_a_backend_that_speaks_of_vectors_that_are_not_there_is_not_believed() {
     msix.restore(&saved).unwrap();
     assert_eq!(msix.trigger(0).unwrap(), Signal::HandedOver);
     msix.reset();
+    assert_eq!(msix.observer().counts().retracted, 0);
 }
 
 #[test]

@@ -62,6 +62,10 @@ impl MsiBackend for Deferring {
         self.mock.clear_latch(vector)
     }
 
+    fn clear_latches(&self, cleared: &mut dyn FnMut(VectorIndex)) {
+        self.mock.clear_latches(cleared);
+    }
+
     fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<Self::Error>)) {
         self.mock.release(report);
     }

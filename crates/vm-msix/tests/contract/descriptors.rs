@@ -105,6 +105,10 @@ impl MsiBackend for Sockets {
         self.mock.clear_latch(vector)
     }
 
+    fn clear_latches(&self, cleared: &mut dyn FnMut(VectorIndex)) {
+        self.mock.clear_latches(cleared);
+    }
+
     fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<Self::Error>)) {
         self.mock.release(report);
     }

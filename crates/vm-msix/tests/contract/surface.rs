@@ -59,6 +59,7 @@ fn use_all<B: MsiBackend>(backend: B, spy: &Spy<MockBackend>) {
         Call::Flush,
         Call::Signal(1),
         Call::ClearLatch(1),
+        Call::ClearLatches,
         Call::Release,
     ] {
         assert!(calls.contains(&call), "{call:?} did not arrive: {calls:?}");

@@ -12,6 +12,7 @@ pub(crate) enum Call {
     Flush,
     Signal(u16),
     ClearLatch(u16),
+    ClearLatches,
     Release,
 }
 
@@ -79,6 +80,11 @@ impl<B: MsiBackend> MsiBackend for Spy<B> {
     fn clear_latch(&self, vector: VectorIndex) -> bool {
         self.note(Call::ClearLatch(vector.get()));
         self.inner.clear_latch(vector)
+    }
+
+    fn clear_latches(&self, cleared: &mut dyn FnMut(VectorIndex)) {
+        self.note(Call::ClearLatches);
+        self.inner.clear_latches(cleared);
     }
 
     fn release(&self, report: &mut dyn FnMut(VectorIndex, RouteEvent<Self::Error>)) {
