@@ -1,0 +1,9 @@
+//! A function in a device process, as far as one process can show it: its own thread, a tube, the server, and a real KVM.
+//!
+//! The oracle is the local APIC of a vCPU that never runs. Tests are named after the clauses of the contract (DESIGN.md).
+
+#[path = "../../../vm-msix-kvm/tests/support/mod.rs"]
+mod support;
+
+mod delivery;
+mod host;
