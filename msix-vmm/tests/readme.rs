@@ -27,9 +27,16 @@ fn section(source: &str, name: &str) -> String {
 #[test]
 fn the_adoption_code_of_the_readme_is_the_example() {
     let readme = read("README.md");
-    let example = read("crates/vm-msix-kvm/examples/adopt.rs");
-    for name in ["readme", "readme-device"] {
-        let shown = format!("```rust\n{}\n```", section(&example, name));
+    let kvm = read("crates/vm-msix-kvm/examples/adopt.rs");
+    let tube = read("crates/vm-msix-tube/examples/adopt.rs");
+    let shown = [
+        (&kvm, "readme"),
+        (&kvm, "readme-device"),
+        (&tube, "readme-vmm"),
+        (&tube, "readme-sandbox"),
+    ];
+    for (example, name) in shown {
+        let shown = format!("```rust\n{}\n```", section(example, name));
         assert!(readme.contains(&shown), "the README does not show this:\n{shown}");
     }
 }
