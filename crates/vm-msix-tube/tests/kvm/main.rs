@@ -7,3 +7,4 @@ mod support;
 
 mod delivery;
 mod host;
+mod saving;
