@@ -154,6 +154,38 @@ pub enum StateError {
         /// The address.
         address: u64,
     },
+    /// No function has so many vectors.
+    #[error("it is of a function with {vectors} vectors: a function has 1 to 2048")]
+    NoSuchCount {
+        /// In the state.
+        vectors: u16,
+    },
+    /// The table has not one entry for each vector.
+    #[error("its table has {entries} entries, for {vectors} vectors")]
+    TableLength {
+        /// In the table.
+        entries: usize,
+        /// That the state says it has.
+        vectors: u16,
+    },
+    /// The PBA has not one bit for each vector, rounded up to QWORDs.
+    #[error("its PBA has {qwords} QWORDs, for {vectors} vectors")]
+    PbaLength {
+        /// In the PBA.
+        qwords: usize,
+        /// That the state says it has.
+        vectors: u16,
+    },
+    /// Pending Bits that belong to no vector.
+    #[error("QWORD {qword} of its PBA has bits {surplus:#x} set, which no vector of {vectors} has")]
+    PendingBits {
+        /// The first that has such bits.
+        qword: usize,
+        /// Those bits.
+        surplus: u64,
+        /// That the state says it has.
+        vectors: u16,
+    },
 }
 
 impl MsixError {

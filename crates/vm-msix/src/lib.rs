@@ -43,7 +43,7 @@
 //! # Features
 //!
 //! - `std`: what has a descriptor: [`get_irqfd`](MsixConfig), `get_msi_socket`, `AsRawFd`.
-//! - `serde`: [`MsixStateV1`] as a serde type.
+//! - `serde`: [`MsixStateV1`] as a serde type, and crosvm's saved state to read it from.
 //! - `pci-config`: [`MsixConfig`] as a live capability of vm-pci-config.
 //! - `test-utils`: a backend that records and fails, and a driver as a guest would write it.
 #![no_std]
@@ -66,10 +66,14 @@ extern crate std;
 mod access;
 pub mod atomic;
 mod backend;
+#[cfg(feature = "serde")]
+mod bounded;
 mod capability;
 mod config;
 mod control;
 mod counters;
+#[cfg(feature = "serde")]
+mod crosvm;
 #[cfg(feature = "std")]
 mod descriptors;
 mod error;
@@ -102,6 +106,8 @@ pub use backend::{IntoBackend, MsiBackend, RouteEvent, Signal};
 pub use capability::MsixCap;
 pub use config::MsixConfig;
 pub use counters::{Counters, Counts};
+#[cfg(feature = "serde")]
+pub use crosvm::{CrosvmMsixState, CrosvmTableEntry};
 pub use error::{MsixError, StateError};
 pub use guest_access::MsixStatus;
 pub use layout::MsixLayout;

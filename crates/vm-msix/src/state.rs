@@ -15,6 +15,9 @@ use crate::vector::VectorCount;
 /// [`restore`](crate::MsixConfig::restore) validates all of it before it touches anything.
 ///
 /// It holds meaning, not register bits: what the registers cannot hold, it mostly cannot say.
+///
+/// With the feature `serde`, reading stops at the first vector too many, so the vectors claim no memory that the input does
+/// not pay for. A name is as long as the input has it: who reads from another's stream bounds the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
@@ -30,7 +33,7 @@ pub struct MsixStateV1 {
     /// Whether the function may write to memory (Bus Master Enable).
     pub bus_master: bool,
     /// The vectors in order, 1 to 2048.
-    #[cfg_attr(feature = "serde", serde(deserialize_with = "bounded::deserialize"))]
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::bounded::vectors"))]
     pub vectors: Vec<VectorStateV1>,
 }
 
@@ -90,41 +93,5 @@ impl MsixStateV1 {
             }
             None => Ok(()),
         }
-    }
-}
-
-/// Stops reading at the first vector too many, so that a hostile state cannot claim memory.
-#[cfg(feature = "serde")]
-mod bounded {
-    use core::fmt;
-
-    use super::{Vec, VectorStateV1, spec};
-    use serde::de::{Deserializer, Error, SeqAccess, Visitor};
-
-    struct Vectors;
-
-    impl<'de> Visitor<'de> for Vectors {
-        type Value = Vec<VectorStateV1>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {} vectors", spec::MAX_VECTORS)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut vectors = Vec::new();
-            while let Some(vector) = seq.next_element()? {
-                if vectors.len() == usize::from(spec::MAX_VECTORS) {
-                    return Err(A::Error::invalid_length(vectors.len().saturating_add(1), &self));
-                }
-                vectors.push(vector);
-            }
-            Ok(vectors)
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<VectorStateV1>, D::Error> {
-        deserializer.deserialize_seq(Vectors)
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! What a guest can access is in `tests/abuse.rs`, what a snapshot can hold in the modules of C14.
 
-use std::io::{self, Read};
-
+use crate::support::endless::Endless;
 use crate::support::guest::{NONE, bring_up, function, message, pba, table, unsynced};
 use crate::support::observing::{Event, Events};
 use vm_msix::test_utils::{MockBackend, MockError};
@@ -141,31 +140,12 @@ fn c10_a_backend_that_is_asked_for_a_vector_that_is_not_there_does_nothing() {
     assert_eq!(backend.take_sent(), []);
 }
 
-/// JSON that never ends, and how much of it was read.
-struct Endless {
-    head: io::Cursor<Vec<u8>>,
-    read: usize,
-}
-
 const HEAD: &str = r#"{"pci_id":1,"device_name":"","enabled":false,"function_masked":false,"bus_master":true,"vectors":["#;
 const VECTOR: &str = r#"{"address":0,"data":0,"masked":true,"pending":false},"#;
 
-impl Read for Endless {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut read = self.head.read(buf)?;
-        if read == 0 {
-            self.head = io::Cursor::new(VECTOR.as_bytes().to_vec());
-            read = self.head.read(buf)?;
-        }
-        self.read += read;
-        Ok(read)
-    }
-}
-
 #[test]
 fn c10_too_many_vectors_are_refused_while_they_are_read() {
-    let head = io::Cursor::new(HEAD.as_bytes().to_vec());
-    let mut endless = Endless { head, read: 0 };
+    let mut endless = Endless::new(HEAD, VECTOR);
     let error = serde_json::from_reader::<_, MsixStateV1>(&mut endless).unwrap_err();
     assert!(error.to_string().contains("at most 2048 vectors"), "{error}");
     assert!(endless.read <= HEAD.len() + 2050 * VECTOR.len(), "{} bytes", endless.read);

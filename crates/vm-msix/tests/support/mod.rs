@@ -1,6 +1,8 @@
 //! What the tests of this crate share.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod endless;
+pub(crate) mod format;
 pub(crate) mod gate;
 pub(crate) mod guest;
 pub(crate) mod host;
