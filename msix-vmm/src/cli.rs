@@ -20,6 +20,16 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Measure what everything costs, beside the least that it could cost
     Bench(BenchArgs),
+    /// Be the device of a check, which starts this itself
+    #[command(hide = true)]
+    Device(DeviceArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// Vectors of the device
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=2048))]
+    pub(crate) vectors: u16,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -52,6 +62,9 @@ pub(crate) struct CheckArgs {
     /// What runs the guest
     #[arg(long, value_enum, default_value_t = MachineChoice::Auto)]
     pub(crate) machine: MachineChoice,
+    /// Put the device into a process of its own, in a sandbox
+    #[arg(long)]
+    pub(crate) device_process: bool,
     /// Vectors of the device, 1 to 2048 [default: 1, 64 and 2048]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=2048))]
     pub(crate) vectors: Option<u16>,

@@ -5,6 +5,7 @@ mod bus;
 mod check;
 mod cli;
 mod device;
+mod device_process;
 mod machine;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let succeeded = match cli::Cli::parse().command() {
         Command::Check(args) => check::run(&args).map_err(|error| error.to_string()),
         Command::Bench(args) => bench::run(&args).map_err(|error| error.to_string()),
+        Command::Device(args) => device_process::run(&args).map_err(|error| error.to_string()),
     };
     match succeeded {
         Ok(true) => ExitCode::SUCCESS,

@@ -14,7 +14,20 @@ pub(crate) enum Delivery {
     Signal,
     /// KVM, an eventfd for every vector, written by a producer that knows nothing of MSI-X.
     Irqfd,
+    /// KVM, an eventfd for every vector, written by the device process that has the registers and the latches.
+    DeviceProcess,
     /// No KVM: a function call.
+    Host,
+}
+
+/// What runs the guest, and where the device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setting {
+    /// KVM, and the device in the VMM.
+    Kvm,
+    /// KVM, and the device in a process of its own.
+    DeviceProcess,
+    /// No KVM.
     Host,
 }
 
@@ -41,17 +54,31 @@ const VECTORS: [u16; 3] = [1, 64, 2048];
 /// The number that runs everything.
 const EVERYTHING: u16 = 64;
 
+impl Setting {
+    /// What the report calls the machine.
+    pub(crate) fn machine(self) -> &'static str {
+        match self {
+            Self::Kvm | Self::DeviceProcess => "kvm",
+            Self::Host => "host",
+        }
+    }
+}
+
 impl Configuration {
-    /// All that a check on this kind of machine does.
-    pub(crate) fn all(on_kvm: bool, vectors: Option<u16>) -> Vec<(Self, Extent)> {
-        let kinds: &[_] = match on_kvm {
-            true => &[
+    /// All that a check in this setting does.
+    pub(crate) fn all(setting: Setting, vectors: Option<u16>) -> Vec<(Self, Extent)> {
+        let kinds: &[_] = match setting {
+            Setting::Kvm => &[
                 (Delivery::Signal, ApicMode::Xapic),
                 (Delivery::Signal, ApicMode::X2apic),
                 (Delivery::Irqfd, ApicMode::Xapic),
                 (Delivery::Irqfd, ApicMode::X2apic),
             ],
-            false => &[(Delivery::Host, ApicMode::Xapic)],
+            Setting::DeviceProcess => &[
+                (Delivery::DeviceProcess, ApicMode::Xapic),
+                (Delivery::DeviceProcess, ApicMode::X2apic),
+            ],
+            Setting::Host => &[(Delivery::Host, ApicMode::Xapic)],
         };
         let sizes = vectors.map_or(VECTORS.to_vec(), |vectors| vec![vectors]);
         let mut all = Vec::new();
@@ -73,6 +100,7 @@ impl fmt::Display for Configuration {
         match delivery {
             Delivery::Signal => write!(f, "signal, {apic}")?,
             Delivery::Irqfd => write!(f, "irqfd, {apic}")?,
+            Delivery::DeviceProcess => write!(f, "device process, {apic}")?,
             Delivery::Host => write!(f, "in process")?,
         }
         let plural = |n: usize| if n == 1 { "" } else { "s" };

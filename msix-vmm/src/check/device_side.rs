@@ -5,59 +5,75 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use vm_msix::{Counts, IrqfdBackend, MsiBackend, MsixError, MsixStateV1, Signal};
+use serde::{Deserialize, Serialize};
+use vm_msix::{IrqfdBackend, MsiBackend, MsixError, MsixStateV1, Signal};
 
 use crate::device::TestDevice;
 
-/// The device's own actions.
+/// Why the device did not do what it was asked.
+#[derive(Debug, Deserialize, Serialize, thiserror::Error)]
+#[error("the device: {0}")]
+pub(crate) struct ActionError(pub(crate) String);
+
+/// What became of an action.
+pub(crate) type Done<T> = Result<T, ActionError>;
+
+impl From<MsixError> for ActionError {
+    fn from(error: MsixError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The device's own actions. Any of them fails where the device is gone.
 pub(crate) trait DeviceSide: Send + Sync {
     /// Takes a latched signal back.
-    fn retract(&self, vector: u16) -> Result<bool, MsixError>;
+    fn retract(&self, vector: u16) -> Done<bool>;
     /// Resets the function, as a function-level reset does.
-    fn reset(&self);
+    fn reset(&self) -> Done<()>;
     /// Saves the function, which is paused meanwhile.
-    fn save(&self) -> MsixStateV1;
+    fn save(&self) -> Done<MsixStateV1>;
     /// Restores the function.
-    fn restore(&self, state: &MsixStateV1) -> Result<(), MsixError>;
+    fn restore(&self, state: &MsixStateV1) -> Done<()>;
     /// Whether the device should use MSI-X and not INTx.
-    fn enabled(&self) -> bool;
+    fn enabled(&self) -> Done<bool>;
     /// Vectors that are not routed as the registers ask.
-    fn unsynced(&self) -> usize;
-    /// What the observer counted.
-    fn counts(&self) -> Counts;
+    fn unsynced(&self) -> Done<usize>;
+    /// Accesses that the observer counted as illegal.
+    fn illegal_accesses(&self) -> Done<u64>;
 }
 
 impl<B: MsiBackend + 'static> DeviceSide for TestDevice<B> {
-    fn retract(&self, vector: u16) -> Result<bool, MsixError> {
-        self.msix().retract(vector)
+    fn retract(&self, vector: u16) -> Done<bool> {
+        Ok(self.msix().retract(vector)?)
     }
 
-    fn reset(&self) {
+    fn reset(&self) -> Done<()> {
         self.msix().reset();
+        Ok(())
     }
 
-    fn save(&self) -> MsixStateV1 {
+    fn save(&self) -> Done<MsixStateV1> {
         let mut msix = self.msix();
         msix.pause();
         let state = msix.snapshot();
         msix.resume();
-        state
+        Ok(state)
     }
 
-    fn restore(&self, state: &MsixStateV1) -> Result<(), MsixError> {
-        self.msix().restore(state)
+    fn restore(&self, state: &MsixStateV1) -> Done<()> {
+        Ok(self.msix().restore(state)?)
     }
 
-    fn enabled(&self) -> bool {
-        self.msix().enabled()
+    fn enabled(&self) -> Done<bool> {
+        Ok(self.msix().enabled())
     }
 
-    fn unsynced(&self) -> usize {
-        self.msix().unsynced().count()
+    fn unsynced(&self) -> Done<usize> {
+        Ok(self.msix().unsynced().count())
     }
 
-    fn counts(&self) -> Counts {
-        self.msix().observer().counts()
+    fn illegal_accesses(&self) -> Done<u64> {
+        Ok(self.msix().observer().counts().illegal_accesses)
     }
 }
 

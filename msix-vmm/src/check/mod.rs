@@ -1,9 +1,10 @@
 //! The check: every scenario, on every configuration, and what was seen.
 
 mod configuration;
-mod device_side;
+pub(crate) mod device_side;
 mod guest_registers;
 mod message_log;
+mod remote;
 mod report;
 mod rig;
 mod scenarios;
@@ -16,10 +17,9 @@ use std::time::Instant;
 use crate::cli::{CheckArgs, MachineChoice};
 use crate::machine::MachineError;
 use crate::machine::kvm::{ApicMode, Vm};
-use configuration::Configuration;
+use configuration::{Configuration, Extent, Setting};
 use report::{Report, Row};
 use rig::Rig;
-use scenarios::Scenario;
 use screen::Screen;
 use verdict::Failure;
 
@@ -28,43 +28,55 @@ use verdict::Failure;
 pub(crate) enum CheckError {
     #[error("--machine kvm: {0}")]
     NoKvm(#[from] MachineError),
+    #[error("--device-process needs KVM, which --machine host does without")]
+    DeviceProcessOnHost,
     #[error("the report could not be written: {0}")]
     Output(#[from] io::Error),
 }
 
 /// Runs it, and tells whether everything passed.
 pub(crate) fn run(args: &CheckArgs) -> Result<bool, CheckError> {
-    let (on_kvm, reason) = choose_machine(args.machine)?;
-    let machine = if on_kvm { "kvm" } else { "host" };
+    let (setting, reason) = choose_setting(args)?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
-    let mut report = Report::new(machine, reason, seed);
-    let plan = Configuration::all(on_kvm, args.vectors);
-    let total = plan.iter().map(|(_, extent)| scenarios::of(*extent).len()).sum();
+    let mut report = Report::new(setting.machine(), reason, seed);
+    let plan = Configuration::all(setting, args.vectors);
+    let total = plan
+        .iter()
+        .map(|(configuration, extent)| scenarios::of(configuration, *extent).count())
+        .sum();
     let mut screen = Screen::new(total, args.json);
     for (configuration, extent) in plan {
         screen.begin(&configuration)?;
-        run_configuration(configuration, scenarios::of(extent), &mut screen, &mut report)?;
+        run_configuration(configuration, extent, &mut screen, &mut report)?;
     }
     screen.end(&report)?;
     Ok(report.failed == 0)
 }
 
-/// Which machine, and why.
-fn choose_machine(choice: MachineChoice) -> Result<(bool, String), MachineError> {
+/// What runs the guest, where the device is, and why.
+fn choose_setting(args: &CheckArgs) -> Result<(Setting, String), CheckError> {
+    let CheckArgs { machine: choice, device_process, .. } = *args;
     if choice == MachineChoice::Host {
-        return Ok((false, "as asked for".into()));
+        return match device_process {
+            true => Err(CheckError::DeviceProcessOnHost),
+            false => Ok((Setting::Host, "as asked for".into())),
+        };
     }
+    let on_kvm = if device_process { Setting::DeviceProcess } else { Setting::Kvm };
     match (Vm::new(ApicMode::X2apic, 2), choice) {
-        (Ok(_), MachineChoice::Kvm) => Ok((true, "as asked for".into())),
-        (Ok(_), _) => Ok((true, "/dev/kvm is here".into())),
-        (Err(error), MachineChoice::Kvm) => Err(error),
-        (Err(error), _) => Ok((false, format!("no guest on this computer: {error}"))),
+        (Ok(_), MachineChoice::Kvm) => Ok((on_kvm, "as asked for".into())),
+        (Ok(_), _) => Ok((on_kvm, "/dev/kvm is here".into())),
+        (Err(error), MachineChoice::Kvm) => Err(error.into()),
+        (Err(error), _) => {
+            let without = if device_process { ", so no device process" } else { "" };
+            Ok((Setting::Host, format!("no guest on this computer{without}: {error}")))
+        }
     }
 }
 
 fn run_configuration(
     configuration: Configuration,
-    scenarios: &[Scenario],
+    extent: Extent,
     screen: &mut Screen,
     report: &mut Report,
 ) -> io::Result<()> {
@@ -84,7 +96,7 @@ fn run_configuration(
             return Ok(());
         }
     };
-    for scenario in scenarios {
+    for scenario in scenarios::of(&configuration, extent) {
         screen.announce(&configuration, scenario.name);
         let started = Instant::now();
         let outcome = (scenario.run)(&rig);

@@ -14,6 +14,7 @@ use super::configuration::{Configuration, Delivery};
 use super::device_side::{DeviceSide, Producer, triggers, writers_and_triggers};
 use super::guest_registers::GuestRegisters;
 use super::message_log::{MessageLog, Tap};
+use super::remote::RemoteDevice;
 use super::verdict::{Failure, Verdict, equal};
 use crate::bus::PciBus;
 use crate::device::{DEVICE, PciDevice, TestDevice, VENDOR};
@@ -26,6 +27,9 @@ use crate::machine::{
 
 /// Where the device is: not at the first place that the guest looks.
 const DEVICE_NUMBER: u8 = 3;
+/// What the guest looks for.
+const WHAT: EnumerateRequest =
+    EnumerateRequest { vendor: VENDOR, device: DEVICE, window: Window::PC };
 /// After this, something hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(30);
 
@@ -39,6 +43,7 @@ pub(crate) struct Rig {
     pub(crate) configuration: Configuration,
     pub(crate) seed: u64,
     router: Option<Arc<Router>>,
+    remote: Option<Arc<RemoteDevice>>,
     producers: Vec<Producer>,
     /// The first access of the guest that failed; what came after it has no meaning.
     broken: Mutex<Option<MachineError>>,
@@ -50,6 +55,7 @@ struct Parts {
     device: Arc<dyn DeviceSide>,
     producers: Vec<Producer>,
     router: Option<Arc<Router>>,
+    remote: Option<Arc<RemoteDevice>>,
 }
 
 impl Rig {
@@ -58,11 +64,12 @@ impl Rig {
         let log = Arc::new(MessageLog::new());
         let parts = match configuration.delivery {
             Delivery::Host => host_parts(configuration, &log)?,
-            Delivery::Signal | Delivery::Irqfd => kvm_parts(configuration, &log)?,
+            Delivery::Signal | Delivery::Irqfd | Delivery::DeviceProcess => {
+                kvm_parts(configuration, &log)?
+            }
         };
-        let Parts { machine, device, producers, router } = parts;
-        let request = EnumerateRequest { vendor: VENDOR, device: DEVICE, window: Window::PC };
-        let found = machine.enumerate(0, &request)?;
+        let Parts { machine, device, producers, router, remote } = parts;
+        let found = machine.enumerate(0, &WHAT)?;
         Ok(Self {
             machine,
             found,
@@ -71,9 +78,15 @@ impl Rig {
             configuration,
             seed,
             router,
+            remote,
             producers,
             broken: Mutex::new(None),
         })
+    }
+
+    /// Lets the guest find the device again, and set it up.
+    pub(crate) fn enumerate_again(&self) -> Result<Enumeration, Failure> {
+        Ok(self.machine.enumerate(0, &WHAT)?)
     }
 
     /// How many vectors the device has.
@@ -89,7 +102,7 @@ impl Rig {
     /// Starts over: the device reset, nothing on its way, and the guest's driver has enabled MSI-X and
     /// programmed the first wave, every vector masked.
     pub(crate) fn start_over(&self) -> Result<(), Failure> {
-        self.device.reset();
+        self.device.reset()?;
         self.settle()?;
         self.machine.reset();
         self.machine.set_wave(0);
@@ -154,10 +167,15 @@ impl Rig {
         (self.producers[usize::from(vector)])().map_err(|error| Failure::Seen(error.to_string()))
     }
 
-    /// Signals a vector, and sees that the device is told this, if it is told anything.
+    /// Signals a vector, and sees that the device is told this, as far as it can know.
     pub(crate) fn trigger_expecting(&self, vector: u16, wanted: Signal) -> Result<(), Failure> {
-        // A writer of a descriptor is told nothing.
-        let wanted = if self.is_trigger(vector) { wanted } else { Signal::HandedOver };
+        let wanted = match (self.configuration.delivery, wanted) {
+            // A device process has the latches. What it sends, it hands to KVM.
+            (Delivery::DeviceProcess, Signal::Sent) => Signal::HandedOver,
+            // A writer of a descriptor is told nothing.
+            (Delivery::Irqfd, _) if !self.is_trigger(vector) => Signal::HandedOver,
+            _ => wanted,
+        };
         equal(format_args!("signal on vector {vector}"), self.trigger(vector)?, wanted)
     }
 
@@ -195,9 +213,18 @@ impl Rig {
         self.router.as_ref().map_or(0, |router| router.gsis_in_use())
     }
 
-    /// Whether a vector is signalled by a trigger, whose messages all pass the log, and not by its descriptor.
+    /// The place of the device process.
+    pub(crate) fn remote(&self) -> Result<&RemoteDevice, Failure> {
+        self.remote.as_deref().ok_or_else(|| Failure::Seen("the device has no process".into()))
+    }
+
+    /// Whether a vector is signalled by a trigger in the VMM, whose messages all pass the log, and not by a descriptor.
     pub(crate) fn is_trigger(&self, vector: u16) -> bool {
-        self.configuration.delivery != Delivery::Irqfd || !vector.is_multiple_of(2)
+        match self.configuration.delivery {
+            Delivery::Signal | Delivery::Host => true,
+            Delivery::Irqfd => !vector.is_multiple_of(2),
+            Delivery::DeviceProcess => false,
+        }
     }
 }
 
@@ -223,6 +250,7 @@ fn host_parts(
         producers: triggers(&device)?,
         device,
         router: None,
+        remote: None,
     })
 }
 
@@ -235,14 +263,25 @@ fn kvm_parts(configuration: Configuration, log: &Arc<MessageLog>) -> Result<Part
         .with_requester(RequesterId::pci(0, DEVICE_NUMBER, 0))
         .with_translate(Tap(log.clone()))
         .with_memory_write(move |_requester, _message| memory.memory_write());
+    if configuration.delivery == Delivery::DeviceProcess {
+        let remote = Arc::new(RemoteDevice::new(configuration.vectors, source)?);
+        let machine = Box::new(vm.start(bus_with(remote.clone())?)?);
+        let (device, producers) = (remote.clone(), remote.producers());
+        return Ok(Parts {
+            machine,
+            device,
+            producers,
+            router: Some(router),
+            remote: Some(remote),
+        });
+    }
     let device = Arc::new(TestDevice::new(configuration.vectors, source)?);
-    let bus = bus_with(device.clone())?;
+    let machine = Box::new(vm.start(bus_with(device.clone())?)?);
     let producers = match configuration.delivery {
         Delivery::Irqfd => writers_and_triggers(&device)?,
-        Delivery::Signal | Delivery::Host => triggers(&device)?,
+        Delivery::Signal | Delivery::Host | Delivery::DeviceProcess => triggers(&device)?,
     };
-    let machine = Box::new(vm.start(bus)?);
-    Ok(Parts { machine, device, producers, router: Some(router) })
+    Ok(Parts { machine, device, producers, router: Some(router), remote: None })
 }
 
 fn bus_with(device: Arc<dyn PciDevice>) -> Result<Arc<PciBus>, Box<dyn Error>> {

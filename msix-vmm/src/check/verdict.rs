@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::device_side::ActionError;
 use crate::machine::MachineError;
 
 /// Why a scenario failed.
@@ -10,6 +11,9 @@ pub(crate) enum Failure {
     /// The machine gave up.
     #[error("machine: {0}")]
     Machine(#[from] MachineError),
+    /// The device did not do what it was asked.
+    #[error(transparent)]
+    Device(#[from] ActionError),
     /// Something was not as it must be.
     #[error("{0}")]
     Seen(String),

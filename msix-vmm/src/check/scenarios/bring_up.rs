@@ -40,7 +40,7 @@ pub(super) fn reset(rig: &Rig) -> Result<String, Failure> {
     rig.driver(0).mask(last);
     rig.trigger_expecting(last, Signal::Latched)?;
 
-    rig.device.reset();
+    rig.device.reset()?;
     let mut driver = rig.driver(0);
     equal("Message Control after reset", driver.access().read_control(), rig.vectors() - 1)?;
     equal("PBA after reset", driver.access().read_pba(0), 0)?;
@@ -51,7 +51,7 @@ pub(super) fn reset(rig: &Rig) -> Result<String, Failure> {
         equal(format_args!("entry {vector} after reset"), entry, vec![0, 0, 0, 1])?;
     }
     equal("GSIs in use after reset", rig.gsis_in_use(), 0)?;
-    equal("vectors out of sync after reset", rig.device.unsynced(), 0)?;
+    equal("vectors out of sync after reset", rig.device.unsynced()?, 0)?;
 
     // A device that signals now is not heard before the driver is back.
     rig.trigger_expecting(last, Signal::Latched)?;

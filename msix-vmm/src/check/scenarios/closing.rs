@@ -83,7 +83,7 @@ pub(super) fn poll_pba(rig: &Rig) -> Result<String, Failure> {
             })?;
             rig.trigger_expecting(vector, Signal::Latched)?;
             holds(rig.driver(0).is_pending(vector), || format!("vector {vector} not pending"))?;
-            let taken = rig.device.retract(vector).map_err(|e| Failure::Seen(e.to_string()))?;
+            let taken = rig.device.retract(vector)?;
             holds(taken, || format!("vector {vector}: nothing to take back"))?;
         }
     }
@@ -100,10 +100,10 @@ pub(super) fn disable_enable(rig: &Rig) -> Result<String, Failure> {
     rig.unmask_wave();
     let all: Vec<u16> = (0..rig.wave()).collect();
     rig.driver(0).disable();
-    holds(!rig.device.enabled(), || "the device still sees MSI-X enabled".into())?;
+    holds(!rig.device.enabled()?, || "the device still sees MSI-X enabled".into())?;
     rig.keeps_silent(all.iter().copied(), 2)?;
     rig.driver(0).enable();
-    holds(rig.device.enabled(), || "the device sees MSI-X disabled".into())?;
+    holds(rig.device.enabled()?, || "the device sees MSI-X disabled".into())?;
     rig.ran_exactly_once(all.iter().copied())?;
     rig.intact()?;
     Ok(format!("{} vectors kept while disabled, 1 delivery each", all.len()))

@@ -29,7 +29,7 @@ pub(super) fn every_entry(rig: &Rig) -> Result<String, Failure> {
         equal(format_args!("handler runs of vector {vector}"), rig.machine.runs(vector), 1)?;
     }
     equal("interrupts of nobody", rig.machine.unexpected_interrupts(), Vec::new())?;
-    equal("vectors out of sync", rig.device.unsynced(), 0)?;
+    equal("vectors out of sync", rig.device.unsynced()?, 0)?;
     rig.intact()?;
     Ok(format!("{} entries in {waves} waves, one handler run each", rig.vectors()))
 }

@@ -4,10 +4,11 @@ mod access;
 mod bring_up;
 mod closing;
 mod delivery;
+mod device_process;
 mod saving;
 mod storm;
 
-use super::configuration::Extent;
+use super::configuration::{Configuration, Delivery, Extent};
 use super::rig::Rig;
 use super::verdict::Failure;
 
@@ -22,11 +23,19 @@ const fn scenario(name: &'static str, run: fn(&Rig) -> Result<String, Failure>) 
 }
 
 /// The scenarios of a configuration, in order.
-pub(crate) fn of(extent: Extent) -> &'static [Scenario] {
-    match extent {
+pub(crate) fn of(
+    configuration: &Configuration,
+    extent: Extent,
+) -> impl Iterator<Item = &'static Scenario> {
+    let of_every_delivery = match extent {
         Extent::Everything => EVERYTHING,
         Extent::Delivery => DELIVERY,
-    }
+    };
+    let of_this = match configuration.delivery {
+        Delivery::DeviceProcess => DEVICE_PROCESS,
+        Delivery::Signal | Delivery::Irqfd | Delivery::Host => &[],
+    };
+    of_every_delivery.iter().chain(of_this)
 }
 
 const DELIVERY: &[Scenario] = &[
@@ -54,4 +63,9 @@ const EVERYTHING: &[Scenario] = &[
     scenario("odd-accesses", access::odd_accesses),
     scenario("affinity-under-storm", storm::affinity),
     scenario("masks-under-storm", storm::masks),
+];
+
+const DEVICE_PROCESS: &[Scenario] = &[
+    scenario("device-process-confined", device_process::confined),
+    scenario("device-process-killed", device_process::killed),
 ];

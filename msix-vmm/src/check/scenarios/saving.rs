@@ -13,19 +13,19 @@ pub(super) fn save_and_restore(rig: &Rig) -> Result<String, Failure> {
     let all: Vec<u16> = (0..rig.wave()).collect();
     rig.driver(0).mask_function();
     rig.keeps_silent(all.iter().copied(), 1)?;
-    let saved = rig.device.save();
+    let saved = rig.device.save()?;
     equal("vectors saved as pending", pending(&saved), all.len())?;
 
     // The device goes on: everything is delivered, then programmed away.
     rig.driver(0).unmask_function();
     rig.ran_exactly_once(all.iter().copied())?;
-    rig.device.reset();
+    rig.device.reset()?;
     rig.trigger_expecting(0, Signal::Latched)?;
     rig.settle()?;
     rig.machine.reset();
 
-    rig.device.restore(&saved).map_err(|error| Failure::Seen(error.to_string()))?;
-    equal("vectors out of sync after restore", rig.device.unsynced(), 0)?;
+    rig.device.restore(&saved)?;
+    equal("vectors out of sync after restore", rig.device.unsynced()?, 0)?;
     equal("Pending Bits after restore", rig.pending(), all.clone())?;
     rig.silent(all.iter().copied())?;
     rig.driver(0).unmask_function();
