@@ -42,7 +42,7 @@ pub(crate) struct Rig {
     pub(crate) log: Arc<MessageLog>,
     pub(crate) configuration: Configuration,
     pub(crate) seed: u64,
-    router: Option<Arc<Router>>,
+    routing: Option<Routing>,
     remote: Option<Arc<RemoteDevice>>,
     producers: Vec<Producer>,
     /// The first access of the guest that failed; what came after it has no meaning.
@@ -54,8 +54,14 @@ struct Parts {
     machine: Box<dyn Machine>,
     device: Arc<dyn DeviceSide>,
     producers: Vec<Producer>,
-    router: Option<Arc<Router>>,
+    routing: Option<Routing>,
     remote: Option<Arc<RemoteDevice>>,
+}
+
+/// What the functions of a VM have their GSIs from.
+struct Routing {
+    router: Arc<Router>,
+    committer: Arc<Committer>,
 }
 
 impl Rig {
@@ -68,7 +74,7 @@ impl Rig {
                 kvm_parts(configuration, &log)?
             }
         };
-        let Parts { machine, device, producers, router, remote } = parts;
+        let Parts { machine, device, producers, routing, remote } = parts;
         let found = machine.enumerate(0, &WHAT)?;
         Ok(Self {
             machine,
@@ -77,7 +83,7 @@ impl Rig {
             log,
             configuration,
             seed,
-            router,
+            routing,
             remote,
             producers,
             broken: Mutex::new(None),
@@ -210,7 +216,11 @@ impl Rig {
 
     /// GSIs that the device has from the VM, if the VM has any to give.
     pub(crate) fn gsis_in_use(&self) -> usize {
-        self.router.as_ref().map_or(0, |router| router.gsis_in_use())
+        self.routing.as_ref().map_or(0, |Routing { router, committer }| {
+            // What is given back during a commit is back when it has ended.
+            committer.flush();
+            router.gsis_in_use()
+        })
     }
 
     /// The place of the device process.
@@ -249,7 +259,7 @@ fn host_parts(
         machine: Box::new(HostMachine::new(apics, bus)),
         producers: triggers(&device)?,
         device,
-        router: None,
+        routing: None,
         remote: None,
     })
 }
@@ -259,21 +269,16 @@ fn kvm_parts(configuration: Configuration, log: &Arc<MessageLog>) -> Result<Part
     let router = Arc::new(Router::new(vm.vm_fd(), Router::irqchip_entries()));
     let memory = log.clone();
     let committer = Committer::spawn(router.clone())?;
-    let source = KvmMsi::new(vm.vm_fd(), committer)
+    let source = KvmMsi::new(vm.vm_fd(), committer.clone())
         .with_requester(RequesterId::pci(0, DEVICE_NUMBER, 0))
         .with_translate(Tap(log.clone()))
         .with_memory_write(move |_requester, _message| memory.memory_write());
+    let routing = Some(Routing { router, committer });
     if configuration.delivery == Delivery::DeviceProcess {
         let remote = Arc::new(RemoteDevice::new(configuration.vectors, source)?);
         let machine = Box::new(vm.start(bus_with(remote.clone())?)?);
         let (device, producers) = (remote.clone(), remote.producers());
-        return Ok(Parts {
-            machine,
-            device,
-            producers,
-            router: Some(router),
-            remote: Some(remote),
-        });
+        return Ok(Parts { machine, device, producers, routing, remote: Some(remote) });
     }
     let device = Arc::new(TestDevice::new(configuration.vectors, source)?);
     let machine = Box::new(vm.start(bus_with(device.clone())?)?);
@@ -281,7 +286,7 @@ fn kvm_parts(configuration: Configuration, log: &Arc<MessageLog>) -> Result<Part
         Delivery::Irqfd => writers_and_triggers(&device)?,
         Delivery::Signal | Delivery::Host | Delivery::DeviceProcess => triggers(&device)?,
     };
-    Ok(Parts { machine, device, producers, router: Some(router), remote: None })
+    Ok(Parts { machine, device, producers, routing, remote: None })
 }
 
 fn bus_with(device: Arc<dyn PciDevice>) -> Result<Arc<PciBus>, Box<dyn Error>> {

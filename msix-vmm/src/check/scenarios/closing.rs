@@ -4,6 +4,7 @@ use vm_msix::MsiMessage;
 use vm_msix::Signal;
 use vm_msix::test_utils::RegisterAccess;
 
+use crate::check::configuration::Delivery;
 use crate::check::message_log::address;
 use crate::check::rig::Rig;
 use crate::check::verdict::{Failure, Verdict, equal, holds};
@@ -151,7 +152,14 @@ pub(super) fn non_doorbell(rig: &Rig) -> Result<String, Failure> {
     rig.trigger(0)?;
     rig.driver(0).program(0, MsiMessage::new(0x0010_0000, data));
     rig.driver(0).unmask(0);
-    equal("writes of what was kept", rig.log.memory_writes() - written_before, 1)?;
+    let kept_written = rig.log.memory_writes() - written_before;
+    match rig.configuration.delivery {
+        // It leaves by an eventfd, and is seen if it comes before the vector opens in the VMM.
+        Delivery::DeviceProcess => {
+            holds(kept_written <= 1, || format!("{kept_written} writes of what was kept once"))?;
+        }
+        _ => equal("writes of what was kept", kept_written, 1)?,
+    }
     rig.intact()?;
     Ok(format!("3 signals, {written} handed to the hook, 0 injected; an interrupt again after"))
 }
