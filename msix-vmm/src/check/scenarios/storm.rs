@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use vm_msix::MsiMessage;
 
+use crate::check::configuration::Delivery;
 use crate::check::message_log::address;
 use crate::check::rig::{HANG, Rig};
 use crate::check::verdict::{Failure, Verdict, equal, holds};
@@ -17,6 +18,8 @@ use crate::machine::{FIRST_DEVICE_VECTOR, MaskBit};
 
 /// Signals without a pause, about as long as two handlers run.
 const GUST: u64 = 256;
+/// The same for a device process, which is asked for every one of them.
+const GUST_OF_A_PROCESS: u64 = 16;
 /// The pause after them.
 const BREATH: Duration = Duration::from_micros(100);
 
@@ -47,13 +50,17 @@ impl Storm {
 
     /// Signals vectors at random until it is over: first the number, then the signal. After each gust comes a
     /// breath, in which a CPU that had to handle it gets on with its program: a guest that does nothing but
-    /// handle interrupts would never mask one.
+    /// handle interrupts would never mask one, and a kernel that does nothing but wake who signals lets others wait long.
     fn rage(
         &self,
         rig: &Rig,
         stormed: &[Stormed],
         mut random: fastrand::Rng,
     ) -> Result<Vec<Outcome>, Failure> {
+        let gust = match rig.configuration.delivery {
+            Delivery::DeviceProcess => GUST_OF_A_PROCESS,
+            Delivery::Signal | Delivery::Irqfd | Delivery::Host => GUST,
+        };
         let mut signals = vec![0; stormed.len()];
         while !stormed.is_empty() && !self.over.load(Ordering::Acquire) {
             let index = random.usize(..stormed.len());
@@ -62,7 +69,7 @@ impl Storm {
                 rig.machine.set_sequence(entry, signals[index]);
             }
             rig.trigger(stormed[index].vector).inspect_err(|_| self.end())?;
-            if self.signals.fetch_add(1, Ordering::AcqRel).is_multiple_of(GUST) {
+            if self.signals.fetch_add(1, Ordering::AcqRel).is_multiple_of(gust) {
                 thread::sleep(BREATH);
             }
         }
