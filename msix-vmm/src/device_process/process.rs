@@ -16,8 +16,8 @@ use vm_msix_tube::{Tube, TubeError};
 use super::protocol::{FIRST_TUBE, Request, TRIGGER_TUBES, Told};
 use crate::check::device_side::{ActionError, Done};
 
-/// A device process that takes longer for an answer is not waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A device process that takes longer for an answer hangs. It is given longer than the guest is, which waits for it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that is started, killed at the latest when this is dropped, and waited for.
 pub(crate) struct DeviceProcess {
