@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod device;
 mod machine;
+mod migrate;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,8 @@ fn main() -> ExitCode {
     let succeeded = match cli::Cli::parse().command() {
         Command::Check(args) => check::run(&args).map_err(|error| error.to_string()),
         Command::Bench(args) => bench::run(&args).map_err(|error| error.to_string()),
+        Command::Migrate(args) => migrate::run(&args).map_err(|error| error.to_string()),
+        Command::MigrateHost => migrate::host().map_err(|error| error.to_string()),
     };
     match succeeded {
         Ok(true) => ExitCode::SUCCESS,

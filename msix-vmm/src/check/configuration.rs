@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 use crate::machine::kvm::ApicMode;
 
 /// How interrupts get from the device to the CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Delivery {
     /// KVM, the latch in memory and `KVM_SIGNAL_MSI`; x86's APIC in this mode.
@@ -15,11 +16,12 @@ pub(crate) enum Delivery {
     /// KVM, an eventfd for every vector, written by a producer that knows nothing of MSI-X.
     Irqfd,
     /// No KVM: a function call.
+    #[value(skip)]
     Host,
 }
 
 /// One machine to build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Configuration {
     pub(crate) delivery: Delivery,
     pub(crate) apic: ApicMode,

@@ -1,14 +1,16 @@
 //! The check: every scenario, on every configuration, and what was seen.
 
-mod configuration;
+pub(crate) mod configuration;
 mod device_side;
 mod guest_registers;
-mod message_log;
+pub(crate) mod message_log;
+pub(crate) mod parts;
 mod report;
-mod rig;
+pub(crate) mod rig;
 mod scenarios;
 mod screen;
-mod verdict;
+pub(crate) mod storm;
+pub(crate) mod verdict;
 
 use std::io;
 use std::time::Instant;

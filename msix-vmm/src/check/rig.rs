@@ -1,37 +1,32 @@
 //! A machine with the device on its bus, brought up far enough for a scenario to begin.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use vm_msix::Signal;
 use vm_msix::test_utils::GuestDriver;
-use vm_msix::{MsiMessage, Signal, SignalMode, VectorIndex, Yield};
-use vm_msix_kvm::{Committer, KvmMsi, RequesterId, Router};
-use vm_pci_config::PciFunction;
+use vm_msix_kvm::Router;
 
 use super::configuration::{Configuration, Delivery};
-use super::device_side::{DeviceSide, Producer, triggers, writers_and_triggers};
+use super::device_side::{DeviceSide, Producer};
 use super::guest_registers::GuestRegisters;
-use super::message_log::{MessageLog, Tap};
+use super::message_log::MessageLog;
+use super::parts::{KvmFunction, Parts};
 use super::verdict::{Failure, Verdict, equal};
-use crate::bus::PciBus;
-use crate::device::{DEVICE, PciDevice, TestDevice, VENDOR};
-use crate::machine::host::{HostApics, HostMachine};
+use crate::device::{DEVICE, VENDOR};
 use crate::machine::kvm::Vm;
 use crate::machine::{
     Access, DEVICE_VECTORS, EnumerateRequest, Enumeration, FIRST_DEVICE_VECTOR, Machine,
     MachineError, MaskBit, ProgramTable, Window,
 };
 
-/// Where the device is: not at the first place that the guest looks.
-const DEVICE_NUMBER: u8 = 3;
 /// After this, something hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(30);
 
 /// Everything a scenario needs.
 pub(crate) struct Rig {
-    pub(crate) machine: Box<dyn Machine>,
+    pub(crate) machine: Arc<dyn Machine>,
     /// The device as the guest's own enumeration found it.
     pub(crate) found: Enumeration,
     pub(crate) device: Arc<dyn DeviceSide>,
@@ -44,36 +39,50 @@ pub(crate) struct Rig {
     broken: Mutex<Option<MachineError>>,
 }
 
-/// The parts that differ between machines.
-struct Parts {
-    machine: Box<dyn Machine>,
-    device: Arc<dyn DeviceSide>,
-    producers: Vec<Producer>,
-    router: Option<Arc<Router>>,
-}
-
 impl Rig {
     /// Builds the machine, and lets its guest find the device and set it up.
     pub(crate) fn build(configuration: Configuration, seed: u64) -> Result<Self, Box<dyn Error>> {
         let log = Arc::new(MessageLog::new());
         let parts = match configuration.delivery {
-            Delivery::Host => host_parts(configuration, &log)?,
-            Delivery::Signal | Delivery::Irqfd => kvm_parts(configuration, &log)?,
+            Delivery::Host => Parts::on_host(configuration, &log)?,
+            Delivery::Signal | Delivery::Irqfd => {
+                let vm = Vm::new(configuration.apic, configuration.cpus)?;
+                let function = KvmFunction::new(&vm, configuration, &log)?;
+                let machine = vm.start(function.bus.clone())?;
+                function.on(Arc::new(machine))
+            }
         };
-        let Parts { machine, device, producers, router } = parts;
+        Self::set_up(parts, log, configuration, seed)
+    }
+
+    /// Of parts whose guest has not seen the device yet: it finds it and sets it up.
+    pub(crate) fn set_up(
+        parts: Parts,
+        log: Arc<MessageLog>,
+        configuration: Configuration,
+        seed: u64,
+    ) -> Result<Self, Box<dyn Error>> {
         let request = EnumerateRequest { vendor: VENDOR, device: DEVICE, window: Window::PC };
-        let found = machine.enumerate(0, &request)?;
-        Ok(Self {
-            machine,
-            found,
-            device,
-            log,
-            configuration,
-            seed,
-            router,
-            producers,
-            broken: Mutex::new(None),
-        })
+        let found = parts.machine.enumerate(0, &request)?;
+        Ok(Self::assemble(parts, found, log, configuration, seed))
+    }
+
+    /// Of parts whose guest has found the device before.
+    pub(crate) fn assemble(
+        parts: Parts,
+        found: Enumeration,
+        log: Arc<MessageLog>,
+        configuration: Configuration,
+        seed: u64,
+    ) -> Self {
+        let Parts { machine, device, producers, router } = parts;
+        let broken = Mutex::new(None);
+        Self { machine, found, device, log, configuration, seed, router, producers, broken }
+    }
+
+    /// The device's producers. Each of those that write a descriptor keeps its vector on it.
+    pub(crate) fn into_producers(self) -> Vec<Producer> {
+        self.producers
     }
 
     /// How many vectors the device has.
@@ -199,53 +208,4 @@ impl Rig {
     pub(crate) fn is_trigger(&self, vector: u16) -> bool {
         self.configuration.delivery != Delivery::Irqfd || !vector.is_multiple_of(2)
     }
-}
-
-fn host_parts(
-    configuration: Configuration,
-    log: &Arc<MessageLog>,
-) -> Result<Parts, Box<dyn Error>> {
-    let apics = Arc::new(HostApics::new(configuration.cpus)?);
-    let (sink, log) = (apics.clone(), log.clone());
-    let sender = SignalMode::new(move |_vector: VectorIndex, message: MsiMessage| {
-        match message.address >> 20 {
-            0xfee => log.interrupt(message),
-            _ => log.memory_write(),
-        }
-        sink.deliver(message.address, message.data);
-        Ok::<(), Infallible>(())
-    })
-    .with_relax(Yield);
-    let device = Arc::new(TestDevice::new(configuration.vectors, sender)?);
-    let bus = bus_with(device.clone())?;
-    Ok(Parts {
-        machine: Box::new(HostMachine::new(apics, bus)),
-        producers: triggers(&device)?,
-        device,
-        router: None,
-    })
-}
-
-fn kvm_parts(configuration: Configuration, log: &Arc<MessageLog>) -> Result<Parts, Box<dyn Error>> {
-    let vm = Vm::new(configuration.apic, configuration.cpus)?;
-    let router = Arc::new(Router::new(vm.vm_fd(), Router::irqchip_entries()));
-    let memory = log.clone();
-    let committer = Committer::spawn(router.clone())?;
-    let source = KvmMsi::new(vm.vm_fd(), committer)
-        .with_requester(RequesterId::pci(0, DEVICE_NUMBER, 0))
-        .with_translate(Tap(log.clone()))
-        .with_memory_write(move |_requester, _message| memory.memory_write());
-    let device = Arc::new(TestDevice::new(configuration.vectors, source)?);
-    let bus = bus_with(device.clone())?;
-    let producers = match configuration.delivery {
-        Delivery::Irqfd => writers_and_triggers(&device)?,
-        Delivery::Signal | Delivery::Host => triggers(&device)?,
-    };
-    let machine = Box::new(vm.start(bus)?);
-    Ok(Parts { machine, device, producers, router: Some(router) })
-}
-
-fn bus_with(device: Arc<dyn PciDevice>) -> Result<Arc<PciBus>, Box<dyn Error>> {
-    let function = PciFunction::new(0, DEVICE_NUMBER, 0)?;
-    Ok(Arc::new(PciBus::new(vec![(function, device)])))
 }
