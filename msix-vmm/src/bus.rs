@@ -18,6 +18,18 @@ impl PciBus {
         Self { ports: Mutex::new(ConfigPorts::new()), devices }
     }
 
+    /// What the guest selected by port 0xCF8.
+    pub(crate) fn selected(&self) -> u32 {
+        self.ports(|ports| ports.address())
+    }
+
+    /// Selects it again, where the guest continues.
+    pub(crate) fn select(&self, address: u32) {
+        let written =
+            self.ports(|ports| ports.write(ConfigPorts::FIRST_PORT, &address.to_le_bytes()));
+        debug_assert!(written.is_none(), "the address port has no data");
+    }
+
     fn device(&self, access: ConfigAccess) -> Option<&dyn PciDevice> {
         let found = self.devices.iter().find(|(function, _)| *function == access.function);
         found.map(|(_, device)| &**device)

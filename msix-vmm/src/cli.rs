@@ -3,6 +3,8 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::Mode;
+use crate::check::configuration::Delivery;
+use crate::machine::kvm::ApicMode;
 
 /// The reference VMM of vm-msix: a guest drives the device, and what it sees is reported.
 #[derive(Debug, Parser)]
@@ -23,6 +25,11 @@ pub(crate) enum Command {
     /// Be the device of a check, which starts this itself
     #[command(hide = true)]
     Device(DeviceArgs),
+    /// Move a VM under interrupt load from process to process, and see that no interrupt is lost or invented
+    Migrate(MigrateArgs),
+    /// Host a VM for `migrate`, which starts it
+    #[command(name = HOST_COMMAND, hide = true)]
+    MigrateHost,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -30,6 +37,42 @@ pub(crate) struct DeviceArgs {
     /// Vectors of the device
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=2048))]
     pub(crate) vectors: u16,
+}
+
+/// The command by which `migrate` starts the processes that host its VM.
+pub(crate) const HOST_COMMAND: &str = "migrate-host";
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// How often the VM moves, each time into a new process
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) migrations: u16,
+    /// Vectors of the device, 4 to 200
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(4..=200))]
+    pub(crate) vectors: u16,
+    /// CPUs of the guest, 1 or 2
+    #[arg(long, default_value = "2", value_parser = cpus)]
+    pub(crate) cpus: usize,
+    /// How the guest reaches its local APICs
+    #[arg(long, value_enum, default_value_t = ApicMode::X2apic)]
+    pub(crate) apic: ApicMode,
+    /// How interrupts get to the guest [default: one after the other]
+    #[arg(long, value_enum)]
+    pub(crate) delivery: Option<Delivery>,
+    /// Seed of everything random [default: another one every time]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn cpus(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "2" => Ok(2),
+        _ => Err("a guest has 1 or 2 CPUs here".into()),
+    }
 }
 
 #[derive(Clone, Debug, Args)]

@@ -2,11 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use vm_msix::{
-    Counters, IntoBackend, MsiBackend, MsixCap, MsixConfig, MsixError, MsixLayout, Region,
+    Counters, IntoBackend, MsiBackend, MsixCap, MsixConfig, MsixError, MsixLayout, MsixStateV1,
+    Region,
 };
 use vm_pci_config::{
-    Bar, BarIndex, ClassCode, Identity, PciConfigError, PciConfigSpace, Prefetchable,
+    Bar, BarIndex, ClassCode, Identity, PciConfigError, PciConfigSpace, PciConfigStateV1,
+    Prefetchable,
 };
 
 /// Vendor ID: one that nobody was given.
@@ -38,6 +41,13 @@ pub(crate) struct TestDevice<B: MsiBackend> {
     space: Mutex<PciConfigSpace>,
     msix: SharedMsix<B>,
     layout: MsixLayout,
+}
+
+/// The device as it travels.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DeviceState {
+    pub(crate) config: PciConfigStateV1,
+    pub(crate) msix: MsixStateV1,
 }
 
 /// Why there is no device.
@@ -74,6 +84,28 @@ impl<B: MsiBackend + 'static> TestDevice<B> {
     /// The function's MSI-X.
     pub(crate) fn msix(&self) -> MutexGuard<'_, MsixConfig<B, Arc<Counters>>> {
         lock(&self.msix)
+    }
+
+    /// Stops the function and saves it: nothing of it is on its way to a CPU any more. Its producers have stopped
+    /// before, and so have the CPUs, which could write registers.
+    pub(crate) fn suspend(&self) -> DeviceState {
+        let mut msix = self.msix();
+        msix.pause();
+        DeviceState { config: lock(&self.space).snapshot(), msix: msix.snapshot() }
+    }
+
+    /// Takes a saved state over, and stays paused: no interrupt comes before [`resume`](Self::resume).
+    pub(crate) fn restore_suspended(&self, state: &DeviceState) -> Result<(), DeviceError> {
+        // Whom it asks about bus mastering, MSI-X, has that in its own state.
+        let _ = lock(&self.space).restore(&state.config)?;
+        let mut msix = self.msix();
+        msix.pause();
+        Ok(msix.restore(&state.msix)?)
+    }
+
+    /// Goes on: what was pending and is open is delivered.
+    pub(crate) fn resume(&self) {
+        self.msix().resume();
     }
 
     /// Where in table or PBA an address is; outer `None` if it is in no BAR, inner if in no register.

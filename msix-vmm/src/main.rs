@@ -7,6 +7,7 @@ mod cli;
 mod device;
 mod device_process;
 mod machine;
+mod migrate;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args).map_err(|error| error.to_string()),
         Command::Bench(args) => bench::run(&args).map_err(|error| error.to_string()),
         Command::Device(args) => device_process::run(&args).map_err(|error| error.to_string()),
+        Command::Migrate(args) => migrate::run(&args).map_err(|error| error.to_string()),
+        Command::MigrateHost => migrate::host().map_err(|error| error.to_string()),
     };
     match succeeded {
         Ok(true) => ExitCode::SUCCESS,

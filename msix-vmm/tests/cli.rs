@@ -77,7 +77,7 @@ fn bad_arguments_are_refused_with_what_would_be_good() {
         (&["--vectors", "many"], "invalid digit"),
         (&["--machine", "xen"], "possible values: auto, kvm, host"),
         (&["--seed", "-1"], "-1"),
-        (&["migrate"], "migrate"),
+        (&["transmogrify"], "transmogrify"),
     ] {
         let output = msix_vmm(args);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

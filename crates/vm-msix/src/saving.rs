@@ -15,7 +15,7 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
     /// latched. When it returns, no interrupt of this function is on its way to a CPU, unless a vector could not be
     /// closed: that one is in [`unsynced`](Self::unsynced).
     ///
-    /// A VM is saved in this order: producers stopped, functions paused, functions saved, and only then the local
+    /// A VM is saved in this order: producers and CPUs stopped, functions paused, functions saved, and only then the local
     /// APICs, which have by now what was sent. If the source goes on, [`resume`](Self::resume) it.
     pub fn pause(&mut self) {
         self.registers.paused = true;

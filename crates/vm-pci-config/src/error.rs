@@ -138,6 +138,25 @@ pub enum PciConfigError {
         num_regs: usize,
     },
 
+    /// A saved state names the function that it is of.
+    #[error("the state is one of function {saved:#010x}, this is {pci_id:#010x}")]
+    StateOfAnother {
+        /// Device ID and Vendor ID in the state.
+        saved: u32,
+        /// Device ID and Vendor ID of this function.
+        pci_id: u32,
+    },
+    /// A saved state holds what a guest wrote, and a guest cannot have written this.
+    #[error(
+        "the state has bits {bits:#010x} in register {register}, which no guest can write here"
+    )]
+    StateNotWritable {
+        /// The DWORD register, counted from 0.
+        register: usize,
+        /// The bits.
+        bits: u32,
+    },
+
     /// A bus has devices 0 to 31.
     #[error("there is no device {device} on a PCI bus; use 0 to 31")]
     DeviceOutOfRange {

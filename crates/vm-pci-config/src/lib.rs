@@ -51,6 +51,7 @@
 //! # Features
 //!
 //! - `std`: [`PciCapConfig`] for `Arc<Mutex<T>>`, for a device that shares itself with its BAR handler.
+//! - `serde`: [`PciConfigStateV1`] can be stored in any format that serde has.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -87,6 +88,7 @@ mod registers;
 mod shared;
 mod space;
 mod spec;
+mod state;
 
 pub use bar::{AddressSpace, Bar, BarAddress, BarChange, BarHit, BarIndex, BarKind, Prefetchable};
 pub use capability::{CapabilityId, PciCapability, PlainCapability};
@@ -100,6 +102,7 @@ pub use mapping::PciCapMapping;
 pub use outcome::{CapabilityWrite, WriteOutcome};
 pub use ports::ConfigPorts;
 pub use space::PciConfigSpace;
+pub use state::PciConfigStateV1;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -41,6 +41,13 @@ pub(crate) struct Rule {
     pub(crate) power_on: u32,
 }
 
+impl Rule {
+    /// Bits that a guest can change in one way or the other.
+    fn changeable(&self) -> u32 {
+        self.writable | self.clear_by_one
+    }
+}
+
 /// The 64 registers of one function.
 #[derive(Debug)]
 pub(crate) struct Registers {
@@ -85,14 +92,33 @@ impl Registers {
         }
     }
 
+    /// Of each register, the bits that a guest can change, as they are.
+    pub(crate) fn save(&self) -> [u32; REGISTERS] {
+        let mut saved = [0; REGISTERS];
+        for (reg, (saved, rule)) in saved.iter_mut().zip(&self.rules).enumerate() {
+            *saved = self.load(reg) & rule.changeable();
+        }
+        saved
+    }
+
+    /// The first register of which a saved value has bits that no guest can change, and these bits.
+    pub(crate) fn unchangeable(&self, saved: &[u32; REGISTERS]) -> Option<(usize, u32)> {
+        let strange = |(value, rule): (&u32, &Rule)| value & !rule.changeable();
+        let mut bits = saved.iter().zip(&self.rules).map(strange).enumerate();
+        bits.find(|(_, bits)| *bits != 0)
+    }
+
+    /// Puts saved bits where a guest could have put them. Everything else is the device's own and stays.
+    pub(crate) fn restore(&mut self, saved: &[u32; REGISTERS]) {
+        for (reg, (value, rule)) in saved.iter().zip(&self.rules).enumerate() {
+            self.values.store(reg, *value, rule.changeable());
+        }
+    }
+
     /// Puts back what a guest could change. Everything else is the device's own and stays.
     pub(crate) fn reset(&mut self) {
         for (reg, rule) in self.rules.iter().enumerate() {
-            self.values.store(
-                reg,
-                rule.power_on & rule.writable,
-                rule.writable | rule.clear_by_one,
-            );
+            self.values.store(reg, rule.power_on & rule.writable, rule.changeable());
         }
     }
 

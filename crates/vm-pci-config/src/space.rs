@@ -14,7 +14,8 @@ use crate::list::CapabilityList;
 use crate::live::PciCapConfig;
 use crate::outcome::WriteOutcome;
 use crate::registers::Registers;
-use crate::spec::{REG_COMMAND_STATUS, STATUS_INTERRUPT};
+use crate::spec::{REG_COMMAND_STATUS, REG_ID, STATUS_INTERRUPT};
+use crate::state::{self, PciConfigStateV1};
 use crate::{CommandChange, PciConfigError};
 
 /// The type 0 configuration space of one PCI function (PCIe Base 7.5.1).
@@ -150,6 +151,39 @@ impl PciConfigSpace {
         self.registers.reset();
         self.set_interrupt_status(InterruptStatus::Clear);
         self.outcome_since(command, bars)
+    }
+
+    /// The state to save: what the guest wrote.
+    ///
+    /// What is behind live capabilities is not in it: the device saves its own.
+    pub fn snapshot(&self) -> PciConfigStateV1 {
+        PciConfigStateV1 {
+            pci_id: self.registers.load(REG_ID),
+            registers: state::rows(self.registers.save()),
+        }
+    }
+
+    /// Takes a saved state over, and says what that changed, as a guest's write does.
+    ///
+    /// The space is one that was described like the one that was saved, new or in use. What a guest cannot write stays,
+    /// and live capabilities are not called: the device restores its own.
+    ///
+    /// # Errors
+    ///
+    /// [`PciConfigError::StateOfAnother`] and [`PciConfigError::StateNotWritable`]; nothing has changed then.
+    pub fn restore(&mut self, state: &PciConfigStateV1) -> Result<WriteOutcome, PciConfigError> {
+        let PciConfigStateV1 { pci_id: saved, registers } = state;
+        let pci_id = self.registers.load(REG_ID);
+        if *saved != pci_id {
+            return Err(PciConfigError::StateOfAnother { saved: *saved, pci_id });
+        }
+        let registers = state::flat(registers);
+        if let Some((register, bits)) = self.registers.unchangeable(&registers) {
+            return Err(PciConfigError::StateNotWritable { register, bits });
+        }
+        let (command, bars) = (self.command(), self.decoded());
+        self.registers.restore(&registers);
+        Ok(self.outcome_since(command, bars))
     }
 
     /// The outcome of everything that happened since Command and the decoded BARs were as given.

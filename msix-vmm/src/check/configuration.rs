@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 use crate::machine::kvm::ApicMode;
 
 /// How interrupts get from the device to the CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Delivery {
     /// KVM, the latch in memory and `KVM_SIGNAL_MSI`; x86's APIC in this mode.
@@ -15,8 +16,10 @@ pub(crate) enum Delivery {
     /// KVM, an eventfd for every vector, written by a producer that knows nothing of MSI-X.
     Irqfd,
     /// KVM, an eventfd for every vector, written by the device process that has the registers and the latches.
+    #[value(skip)]
     DeviceProcess,
     /// No KVM: a function call.
+    #[value(skip)]
     Host,
 }
 
@@ -32,7 +35,7 @@ pub(crate) enum Setting {
 }
 
 /// One machine to build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Configuration {
     pub(crate) delivery: Delivery,
     pub(crate) apic: ApicMode,

@@ -1,15 +1,17 @@
 //! The check: every scenario, on every configuration, and what was seen.
 
-mod configuration;
+pub(crate) mod configuration;
 pub(crate) mod device_side;
 mod guest_registers;
-mod message_log;
+pub(crate) mod message_log;
+pub(crate) mod parts;
 mod remote;
 mod report;
-mod rig;
+pub(crate) mod rig;
 mod scenarios;
 mod screen;
-mod verdict;
+pub(crate) mod storm;
+pub(crate) mod verdict;
 
 use std::io;
 use std::time::Instant;

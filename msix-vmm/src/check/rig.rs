@@ -1,32 +1,26 @@
 //! A machine with the device on its bus, brought up far enough for a scenario to begin.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use vm_msix::Signal;
 use vm_msix::test_utils::GuestDriver;
-use vm_msix::{MsiMessage, Signal, SignalMode, VectorIndex, Yield};
-use vm_msix_kvm::{Committer, KvmMsi, RequesterId, Router};
-use vm_pci_config::PciFunction;
 
 use super::configuration::{Configuration, Delivery};
-use super::device_side::{DeviceSide, Producer, triggers, writers_and_triggers};
+use super::device_side::{DeviceSide, Producer};
 use super::guest_registers::GuestRegisters;
-use super::message_log::{MessageLog, Tap};
+use super::message_log::MessageLog;
+use super::parts::{KvmFunction, Parts, Routing};
 use super::remote::RemoteDevice;
 use super::verdict::{Failure, Verdict, equal};
-use crate::bus::PciBus;
-use crate::device::{DEVICE, PciDevice, TestDevice, VENDOR};
-use crate::machine::host::{HostApics, HostMachine};
+use crate::device::{DEVICE, VENDOR};
 use crate::machine::kvm::Vm;
 use crate::machine::{
     Access, DEVICE_VECTORS, EnumerateRequest, Enumeration, FIRST_DEVICE_VECTOR, Machine,
     MachineError, MaskBit, ProgramTable, Window,
 };
 
-/// Where the device is: not at the first place that the guest looks.
-const DEVICE_NUMBER: u8 = 3;
 /// What the guest looks for.
 const WHAT: EnumerateRequest =
     EnumerateRequest { vendor: VENDOR, device: DEVICE, window: Window::PC };
@@ -35,7 +29,7 @@ pub(crate) const HANG: Duration = Duration::from_secs(30);
 
 /// Everything a scenario needs.
 pub(crate) struct Rig {
-    pub(crate) machine: Box<dyn Machine>,
+    pub(crate) machine: Arc<dyn Machine>,
     /// The device as the guest's own enumeration found it.
     pub(crate) found: Enumeration,
     pub(crate) device: Arc<dyn DeviceSide>,
@@ -49,34 +43,45 @@ pub(crate) struct Rig {
     broken: Mutex<Option<MachineError>>,
 }
 
-/// The parts that differ between machines.
-struct Parts {
-    machine: Box<dyn Machine>,
-    device: Arc<dyn DeviceSide>,
-    producers: Vec<Producer>,
-    routing: Option<Routing>,
-    remote: Option<Arc<RemoteDevice>>,
-}
-
-/// What the functions of a VM have their GSIs from.
-struct Routing {
-    router: Arc<Router>,
-    committer: Arc<Committer>,
-}
-
 impl Rig {
     /// Builds the machine, and lets its guest find the device and set it up.
     pub(crate) fn build(configuration: Configuration, seed: u64) -> Result<Self, Box<dyn Error>> {
         let log = Arc::new(MessageLog::new());
         let parts = match configuration.delivery {
-            Delivery::Host => host_parts(configuration, &log)?,
-            Delivery::Signal | Delivery::Irqfd | Delivery::DeviceProcess => {
-                kvm_parts(configuration, &log)?
+            Delivery::Host => Parts::on_host(configuration, &log)?,
+            Delivery::Signal | Delivery::Irqfd => {
+                let vm = Vm::new(configuration.apic, configuration.cpus)?;
+                let function = KvmFunction::new(&vm, configuration, &log)?;
+                let machine = vm.start(function.bus.clone())?;
+                function.on(Arc::new(machine))
             }
+            Delivery::DeviceProcess => Parts::with_device_process(configuration, &log)?,
         };
+        Self::set_up(parts, log, configuration, seed)
+    }
+
+    /// Of parts whose guest has not seen the device yet: it finds it and sets it up.
+    pub(crate) fn set_up(
+        parts: Parts,
+        log: Arc<MessageLog>,
+        configuration: Configuration,
+        seed: u64,
+    ) -> Result<Self, Box<dyn Error>> {
+        let found = parts.machine.enumerate(0, &WHAT)?;
+        Ok(Self::assemble(parts, found, log, configuration, seed))
+    }
+
+    /// Of parts whose guest has found the device before.
+    pub(crate) fn assemble(
+        parts: Parts,
+        found: Enumeration,
+        log: Arc<MessageLog>,
+        configuration: Configuration,
+        seed: u64,
+    ) -> Self {
         let Parts { machine, device, producers, routing, remote } = parts;
-        let found = machine.enumerate(0, &WHAT)?;
-        Ok(Self {
+        let broken = Mutex::new(None);
+        Self {
             machine,
             found,
             device,
@@ -86,8 +91,13 @@ impl Rig {
             routing,
             remote,
             producers,
-            broken: Mutex::new(None),
-        })
+            broken,
+        }
+    }
+
+    /// The device's producers. Each of those that write a descriptor keeps its vector on it.
+    pub(crate) fn into_producers(self) -> Vec<Producer> {
+        self.producers
     }
 
     /// Lets the guest find the device again, and set it up.
@@ -236,60 +246,4 @@ impl Rig {
             Delivery::DeviceProcess => false,
         }
     }
-}
-
-fn host_parts(
-    configuration: Configuration,
-    log: &Arc<MessageLog>,
-) -> Result<Parts, Box<dyn Error>> {
-    let apics = Arc::new(HostApics::new(configuration.cpus)?);
-    let (sink, log) = (apics.clone(), log.clone());
-    let sender = SignalMode::new(move |_vector: VectorIndex, message: MsiMessage| {
-        match message.address >> 20 {
-            0xfee => log.interrupt(message),
-            _ => log.memory_write(),
-        }
-        sink.deliver(message.address, message.data);
-        Ok::<(), Infallible>(())
-    })
-    .with_relax(Yield);
-    let device = Arc::new(TestDevice::new(configuration.vectors, sender)?);
-    let bus = bus_with(device.clone())?;
-    Ok(Parts {
-        machine: Box::new(HostMachine::new(apics, bus)),
-        producers: triggers(&device)?,
-        device,
-        routing: None,
-        remote: None,
-    })
-}
-
-fn kvm_parts(configuration: Configuration, log: &Arc<MessageLog>) -> Result<Parts, Box<dyn Error>> {
-    let vm = Vm::new(configuration.apic, configuration.cpus)?;
-    let router = Arc::new(Router::new(vm.vm_fd(), Router::irqchip_entries()));
-    let memory = log.clone();
-    let committer = Committer::spawn(router.clone())?;
-    let source = KvmMsi::new(vm.vm_fd(), committer.clone())
-        .with_requester(RequesterId::pci(0, DEVICE_NUMBER, 0))
-        .with_translate(Tap(log.clone()))
-        .with_memory_write(move |_requester, _message| memory.memory_write());
-    let routing = Some(Routing { router, committer });
-    if configuration.delivery == Delivery::DeviceProcess {
-        let remote = Arc::new(RemoteDevice::new(configuration.vectors, source)?);
-        let machine = Box::new(vm.start(bus_with(remote.clone())?)?);
-        let (device, producers) = (remote.clone(), remote.producers());
-        return Ok(Parts { machine, device, producers, routing, remote: Some(remote) });
-    }
-    let device = Arc::new(TestDevice::new(configuration.vectors, source)?);
-    let machine = Box::new(vm.start(bus_with(device.clone())?)?);
-    let producers = match configuration.delivery {
-        Delivery::Irqfd => writers_and_triggers(&device)?,
-        Delivery::Signal | Delivery::Host | Delivery::DeviceProcess => triggers(&device)?,
-    };
-    Ok(Parts { machine, device, producers, routing, remote: None })
-}
-
-fn bus_with(device: Arc<dyn PciDevice>) -> Result<Arc<PciBus>, Box<dyn Error>> {
-    let function = PciFunction::new(0, DEVICE_NUMBER, 0)?;
-    Ok(Arc::new(PciBus::new(vec![(function, device)])))
 }

@@ -53,6 +53,28 @@ pub(crate) enum MachineError {
         /// The CPU.
         cpu: usize,
     },
+    /// A new vCPU does not take an MSR of the saved one.
+    #[error("MSR {index:#x} cannot be {value:#x} here")]
+    MsrRefused {
+        /// The MSR.
+        index: u32,
+        /// What the saved vCPU had in it.
+        value: u64,
+    },
+    /// More MSRs than one call has room for.
+    #[error("{count} MSRs are too many")]
+    MsrCount {
+        /// How many there are.
+        count: usize,
+    },
+    /// A saved VM has memory where this one has none.
+    #[error("the saved VM has a page of {bytes} bytes at {address:#x}")]
+    BadPage {
+        /// Where it was.
+        address: u64,
+        /// Its size.
+        bytes: usize,
+    },
     /// The handler of an entry did not run as often as expected.
     #[error("the handler of entry {entry} ran {seen} times, {wanted} were awaited")]
     RunsTimeout {

@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use vm_memory::{
     AtomicAccess, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
 };
@@ -16,6 +18,16 @@ use crate::machine::{MAX_ENTRIES, MachineError};
 #[derive(Clone, Debug)]
 pub(super) struct Areas {
     memory: GuestMemoryMmap,
+}
+
+/// The bytes of a page.
+const PAGE_BYTES: usize = 4096;
+
+/// A page of memory that was saved.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Page {
+    address: u64,
+    bytes: ByteBuf,
 }
 
 /// Why an access to guest memory by the constants of the layout cannot fail.
@@ -49,6 +61,25 @@ impl Areas {
             })?;
         }
         Ok(())
+    }
+
+    /// The pages that are not all zero, while no CPU runs.
+    pub(super) fn save(&self) -> Vec<Page> {
+        let page = |address| {
+            let mut bytes = vec![0; PAGE_BYTES];
+            self.read(address, &mut bytes);
+            let used = bytes.iter().any(|byte| *byte != 0);
+            used.then(|| Page { address, bytes: ByteBuf::from(bytes) })
+        };
+        (0..MEMORY_BYTES).step_by(PAGE_BYTES).filter_map(page).collect()
+    }
+
+    /// Fills new memory with pages that were saved.
+    pub(super) fn restore(&self, pages: &[Page]) -> Result<(), MachineError> {
+        pages.iter().try_for_each(|Page { address, bytes }| {
+            let written = self.memory.write_slice(bytes, GuestAddress(*address));
+            written.map_err(|_| MachineError::BadPage { address: *address, bytes: bytes.len() })
+        })
     }
 
     pub(super) fn write(&self, address: u64, bytes: &[u8]) {

@@ -68,12 +68,7 @@ fn write_qwords(areas: &Areas, address: u64, qwords: impl IntoIterator<Item = u6
 /// Puts a new vCPU at the kernel's first instruction.
 pub(super) fn prepare(kvm: &Kvm, vcpu: &VcpuFd, cpu: usize) -> Result<(), MachineError> {
     let failed = |call| move |source| MachineError::Kvm { call, source };
-    let mut cpuid = kvm
-        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-        .map_err(failed("KVM_GET_SUPPORTED_CPUID"))?;
-    set_apic_id(&mut cpuid, cpu as u32);
-    vcpu.set_cpuid2(&cpuid).map_err(failed("KVM_SET_CPUID2"))?;
-
+    set_cpuid(kvm, vcpu, cpu)?;
     let mut sregs = vcpu.get_sregs().map_err(failed("KVM_GET_SREGS"))?;
     enter_long_mode(&mut sregs);
     vcpu.set_sregs(&sregs).map_err(failed("KVM_SET_SREGS"))?;
@@ -91,6 +86,16 @@ pub(super) fn prepare(kvm: &Kvm, vcpu: &VcpuFd, cpu: usize) -> Result<(), Machin
     // All but the first wait for a start-up IPI otherwise.
     let runnable = kvm_mp_state { mp_state: KVM_MP_STATE_RUNNABLE };
     vcpu.set_mp_state(runnable).map_err(failed("KVM_SET_MP_STATE"))
+}
+
+/// Tells a new vCPU, and so its guest, what CPU it is: all that this host's can be.
+pub(super) fn set_cpuid(kvm: &Kvm, vcpu: &VcpuFd, cpu: usize) -> Result<(), MachineError> {
+    let failed = |call| move |source| MachineError::Kvm { call, source };
+    let mut cpuid = kvm
+        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(failed("KVM_GET_SUPPORTED_CPUID"))?;
+    set_apic_id(&mut cpuid, cpu as u32);
+    vcpu.set_cpuid2(&cpuid).map_err(failed("KVM_SET_CPUID2"))
 }
 
 /// Writes the APIC ID wherever CPUID tells it.

@@ -3,7 +3,7 @@
 //! The guest takes a command only when the wake-up's handler has run. The wake-up has the lowest
 //! priority there is, so all interrupts that the LAPIC had accepted before are handled by then.
 
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kvm_bindings::kvm_msi;
@@ -69,31 +69,65 @@ impl Command<'_> {
 impl KvmMachine {
     /// Has `cpu` carry out `command`, and waits for it.
     pub(super) fn command(&self, cpu: usize, command: Command<'_>) -> Result<(), MachineError> {
+        let mut number = self.mailbox(cpu)?;
+        self.join(cpu, *number)?;
+        *number = number.wrapping_add(1);
+        self.post(cpu, *number, &command)?;
+        self.join(cpu, *number)?;
+        self.finish(cpu, command)
+    }
+
+    /// Has `cpu` carry out `command` when it has done what it was told before, and does not wait for it: the next command
+    /// does, here or where the VM continues.
+    pub(super) fn begin_command(
+        &self,
+        cpu: usize,
+        command: &Command<'_>,
+    ) -> Result<(), MachineError> {
+        let mut number = self.mailbox(cpu)?;
+        self.join(cpu, *number)?;
+        *number = number.wrapping_add(1);
+        self.post(cpu, *number, command)
+    }
+
+    /// Waits for the command that was begun, which was this one.
+    #[cfg(test)]
+    pub(super) fn end_command(&self, cpu: usize, command: Command<'_>) -> Result<(), MachineError> {
+        let number = self.mailbox(cpu)?;
+        self.join(cpu, *number)?;
+        self.finish(cpu, command)
+    }
+
+    fn mailbox(&self, cpu: usize) -> Result<MutexGuard<'_, u32>, MachineError> {
         let cpus = self.mailboxes.len();
         let mailbox = self.mailboxes.get(cpu).ok_or(MachineError::NoSuchCpu { cpu, cpus })?;
-        let mut number = mailbox.lock().unwrap_or_else(PoisonError::into_inner);
-        self.reports.check()?;
-        *number = number.wrapping_add(1);
+        Ok(mailbox.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 
+    /// Puts a command into the mailbox, and wakes the CPU.
+    fn post(&self, cpu: usize, number: u32, command: &Command<'_>) -> Result<(), MachineError> {
         let area = cpu_area(cpu);
         let (code, arguments) = command.encode();
         self.areas.write(area + CPU_ARGUMENTS, arguments.map(u64::to_le_bytes).as_flattened());
-        if let Command::Execute(accesses, _) = &command {
+        if let Command::Execute(accesses, _) = command {
             let encoded: Vec<[u8; 8]> =
                 accesses.iter().flat_map(|&access| encode(access)).map(u64::to_le_bytes).collect();
             self.areas.write(area + CPU_ACCESSES, encoded.as_flattened());
         }
         self.areas.store(area + CPU_COMMAND, code);
-        self.areas.store(area + CPU_REQUESTED, *number);
-        self.wake(cpu)?;
+        self.areas.store(area + CPU_REQUESTED, number);
+        self.wake(cpu)
+    }
 
-        let done = || self.areas.load::<u32>(area + CPU_DONE) == *number;
+    /// Waits until a command is done.
+    fn join(&self, cpu: usize, number: u32) -> Result<(), MachineError> {
+        self.reports.check()?;
+        let done = || self.areas.load::<u32>(cpu_area(cpu) + CPU_DONE) == number;
         if !self.reports.wait_until(COMMAND_TIMEOUT, done)? {
             // The mailbox is in nobody's hands now; nothing more can be asked of this CPU.
             self.reports.stopped(cpu, CpuStop::NoAnswer);
         }
-        self.reports.check()?;
-        self.finish(cpu, command)
+        self.reports.check()
     }
 
     /// Reads a finished command's results, while the mailbox is still this caller's.

@@ -9,7 +9,9 @@ mod boot;
 mod guest;
 mod layout;
 mod mailbox;
+mod state;
 mod vcpu;
+mod vcpu_state;
 mod vm;
 
 use std::sync::{Arc, Mutex};
@@ -24,6 +26,7 @@ use areas::Areas;
 use mailbox::Command;
 use vcpu::VcpuThread;
 
+pub(crate) use state::VmState;
 pub(super) use vcpu::is_report_port;
 pub(crate) use vm::{ApicMode, Vm};
 
@@ -39,6 +42,43 @@ pub(crate) struct KvmMachine {
     areas: Areas,
     reports: Arc<Reports>,
     apic_mode: ApicMode,
+}
+
+impl KvmMachine {
+    /// Stops all CPUs, each between two instructions: from here on memory changes by devices only, and what they
+    /// send waits in the local APICs.
+    ///
+    /// What a CPU was told to do, and has not done, is in the guest's memory and goes on when the VM does.
+    pub(crate) fn freeze(&self) {
+        self.threads.iter().for_each(VcpuThread::freeze);
+    }
+
+    /// The VM, frozen.
+    pub(crate) fn into_vm(self) -> Result<Vm, MachineError> {
+        let Self { threads, fd, areas, apic_mode, mailboxes: _, reports: _ } = self;
+        let vcpus = threads.into_iter().map(VcpuThread::into_vcpu).collect::<Result<_, _>>()?;
+        Ok(Vm { vcpus, fd, areas, apic_mode })
+    }
+
+    /// What an enumeration on `cpu` found the last time, as the guest's memory has it.
+    pub(crate) fn enumerated(&self, cpu: usize) -> Result<Enumeration, MachineError> {
+        self.areas.enumeration(cpu).parse()
+    }
+
+    /// Has `cpu` make accesses, one batch, and does not wait: the next command does.
+    pub(crate) fn begin(&self, cpu: usize, accesses: &[Access]) -> Result<(), MachineError> {
+        accesses.iter().try_for_each(|access| access.validate().map(drop))?;
+        assert!(accesses.len() <= layout::MAX_BATCH, "{} accesses are no batch", accesses.len());
+        self.begin_command(cpu, &Command::Execute(accesses, &mut Vec::new()))
+    }
+
+    /// What accesses read that were [begun](Self::begin), here or where the VM was before.
+    #[cfg(test)]
+    pub(super) fn end(&self, cpu: usize, accesses: &[Access]) -> Result<Vec<u64>, MachineError> {
+        let mut results = Vec::new();
+        self.end_command(cpu, Command::Execute(accesses, &mut results))?;
+        Ok(results)
+    }
 }
 
 impl Machine for KvmMachine {

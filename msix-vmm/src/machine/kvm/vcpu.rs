@@ -21,7 +21,7 @@ const KICK_AGAIN: Duration = Duration::from_millis(10);
 /// A running vCPU. Dropping it stops the vCPU and waits for its thread.
 #[derive(Debug)]
 pub(super) struct VcpuThread {
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<VcpuFd, CpuStop>>>,
     cpu: usize,
     stop: Arc<AtomicBool>,
     reports: Arc<Reports>,
@@ -35,6 +35,15 @@ struct Vcpu {
     bus: Arc<dyn Bus>,
     reports: Arc<Reports>,
     stop: Arc<AtomicBool>,
+}
+
+/// Why KVM_RUN came back.
+#[derive(PartialEq, Eq)]
+enum Ran {
+    /// The guest wanted something, and has it.
+    Exit,
+    /// Somebody else did.
+    Interrupted,
 }
 
 impl VcpuThread {
@@ -57,11 +66,10 @@ impl VcpuThread {
             .map_err(host("vCPU thread"))?;
         Ok(Self { thread: Some(thread), cpu, stop, reports })
     }
-}
 
-impl Drop for VcpuThread {
-    fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
+    /// Stops the vCPU between two instructions, with nothing of an access left to do. It does not run again here.
+    pub(super) fn freeze(&self) {
+        let Some(thread) = &self.thread else { return };
         self.stop.store(true, Ordering::Relaxed);
         if thread.thread().id() == thread::current().id() {
             // The bus held the last of the machine: this thread ends when the bus returns.
@@ -75,28 +83,56 @@ impl Drop for VcpuThread {
                 break;
             }
         }
-        // What a panic had to say was printed, and was reported as `CpuStop::Panicked`.
-        let _ = thread.join();
+    }
+
+    /// The frozen vCPU; an error if it had stopped for another reason.
+    pub(super) fn into_vcpu(mut self) -> Result<VcpuFd, MachineError> {
+        self.end().map_err(|reason| MachineError::CpuStopped { cpu: self.cpu, reason })
+    }
+
+    fn end(&mut self) -> Result<VcpuFd, CpuStop> {
+        self.freeze();
+        match self.thread.take() {
+            Some(thread) if thread.thread().id() != thread::current().id() => {
+                // What a panic had to say was printed.
+                thread.join().unwrap_or(Err(CpuStop::Panicked))
+            }
+            _ => Err(CpuStop::Dropped),
+        }
+    }
+}
+
+impl Drop for VcpuThread {
+    fn drop(&mut self) {
+        // Why it ended was reported, and who drops it does not ask.
+        let _ = self.end();
     }
 }
 
 impl Vcpu {
-    fn run(mut self) {
+    fn run(mut self) -> Result<VcpuFd, CpuStop> {
         // Told even when the bus panics, or somebody would wait for this CPU in vain.
         let mut last_word =
             LastWord { reports: self.reports.clone(), cpu: self.cpu, reason: CpuStop::Panicked };
-        last_word.reason = loop {
-            if self.stop.load(Ordering::Relaxed) {
-                break CpuStop::Dropped;
-            }
-            if let Err(reason) = self.run_once() {
-                break reason;
-            }
-        };
+        let ended = self.run_until_stopped();
+        last_word.reason = ended.clone().err().unwrap_or(CpuStop::Dropped);
+        ended.map(|()| self.fd)
+    }
+
+    fn run_until_stopped(&mut self) -> Result<(), CpuStop> {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.run_once()?;
+        }
+        // What the last exit read reaches the guest's registers when KVM_RUN is entered again, and an instruction
+        // may have more accesses to make. With this set KVM does that, and runs no further instruction.
+        self.fd.set_kvm_immediate_exit(1);
+        while self.run_once()? == Ran::Exit {}
+        self.fd.set_kvm_immediate_exit(0);
+        Ok(())
     }
 
     /// Runs the vCPU up to its next exit and serves that.
-    fn run_once(&mut self) -> Result<(), CpuStop> {
+    fn run_once(&mut self) -> Result<Ran, CpuStop> {
         match self.fd.run() {
             Ok(VcpuExit::IoOut(port, data)) if is_report_port(port) => {
                 let value = u32::from_le_bytes(data.try_into().unwrap_or_default());
@@ -112,12 +148,14 @@ impl Vcpu {
                 data.fill(0xff);
                 self.bus.mmio_read(address, data);
             }
-            Ok(VcpuExit::Intr) => {}
+            Ok(VcpuExit::Intr) => return Ok(Ran::Interrupted),
             Ok(exit) => return Err(CpuStop::Exit { exit: format!("{exit:?}") }),
-            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {}
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                return Ok(Ran::Interrupted);
+            }
             Err(error) => return Err(CpuStop::Run { error }),
         }
-        Ok(())
+        Ok(Ran::Exit)
     }
 
     fn report(&self, port: u16, value: u32) -> Result<(), CpuStop> {

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use serde::{Deserialize, Serialize};
 
 use super::areas::Areas;
-use super::layout::{CPU_READY, MAX_CPUS, cpu_area};
+use super::layout::{CPU_DONE, CPU_READY, CPU_REQUESTED, MAX_CPUS, cpu_area};
+use super::state::{VmState, restore_irqchips, save_irqchips};
 use super::vcpu::VcpuThread;
+use super::vcpu_state::VcpuState;
 use super::{KvmMachine, boot};
 use crate::machine::reports::Reports;
 use crate::machine::{Bus, CpuStop, MachineError};
@@ -20,7 +23,8 @@ const KVM_TSS: usize = 0xfffb_d000;
 const BOOT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How the guest reaches its LAPIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum ApicMode {
     /// By MMIO.
     Xapic,
@@ -41,19 +45,60 @@ impl fmt::Display for ApicMode {
 #[derive(Debug)]
 pub(crate) struct Vm {
     // Dropped in this order: the vCPUs go before the memory they run in.
-    vcpus: Vec<VcpuFd>,
-    fd: Arc<VmFd>,
-    areas: Areas,
-    apic_mode: ApicMode,
+    pub(super) vcpus: Vec<VcpuFd>,
+    pub(super) fd: Arc<VmFd>,
+    pub(super) areas: Areas,
+    pub(super) apic_mode: ApicMode,
 }
 
 impl Vm {
     /// Creates a VM with the in-kernel irqchip and `cpus` CPUs, the guest's kernel loaded.
     pub(crate) fn new(apic_mode: ApicMode, cpus: usize) -> Result<Self, MachineError> {
+        let (kvm, vm) = Self::bare(apic_mode, cpus)?;
+        boot::load(&vm.areas, apic_mode);
+        for (cpu, vcpu) in vm.vcpus.iter().enumerate() {
+            boot::prepare(&kvm, vcpu, cpu)?;
+        }
+        Ok(vm)
+    }
+
+    /// Creates a VM that goes on where another one was saved.
+    pub(crate) fn restored(state: &VmState) -> Result<Self, MachineError> {
+        let VmState { apic_mode, memory, irqchips, vcpus } = state;
+        let (kvm, vm) = Self::bare(*apic_mode, vcpus.len())?;
+        vm.areas.restore(memory)?;
+        restore_irqchips(&vm.fd, irqchips)?;
+        for (cpu, (vcpu, state)) in vm.vcpus.iter().zip(vcpus).enumerate() {
+            boot::set_cpuid(&kvm, vcpu, cpu)?;
+            state.restore(&kvm, vcpu)?;
+        }
+        Ok(vm)
+    }
+
+    /// What [`restored`](Self::restored) takes. Functions are paused before: what they sent is in the local APICs then.
+    pub(crate) fn save(&self) -> Result<VmState, MachineError> {
+        let kvm = Kvm::new().map_err(failed("open /dev/kvm"))?;
+        let vcpus = self.vcpus.iter().map(|vcpu| VcpuState::save(&kvm, vcpu));
+        Ok(VmState {
+            apic_mode: self.apic_mode,
+            vcpus: vcpus.collect::<Result<_, _>>()?,
+            irqchips: save_irqchips(&self.fd)?,
+            memory: self.areas.save(),
+        })
+    }
+
+    /// CPUs that have not done all that they were told to do.
+    pub(crate) fn cpus_with_a_command(&self) -> usize {
+        let number = |cpu, place| self.areas.load::<u32>(cpu_area(cpu) + place);
+        let busy = |&cpu: &usize| number(cpu, CPU_REQUESTED) != number(cpu, CPU_DONE);
+        (0..self.vcpus.len()).filter(busy).count()
+    }
+
+    /// With empty memory and new vCPUs.
+    fn bare(apic_mode: ApicMode, cpus: usize) -> Result<(Kvm, Self), MachineError> {
         if !(1..=MAX_CPUS).contains(&cpus) {
             return Err(MachineError::CpuCount { cpus, max: MAX_CPUS });
         }
-        let failed = |call| move |source| MachineError::Kvm { call, source };
         let kvm = Kvm::new().map_err(failed("open /dev/kvm"))?;
         let fd = kvm.create_vm().map_err(failed("KVM_CREATE_VM"))?;
         fd.set_tss_address(KVM_TSS).map_err(failed("KVM_SET_TSS_ADDR"))?;
@@ -61,16 +106,10 @@ impl Vm {
         fd.create_irq_chip().map_err(failed("KVM_CREATE_IRQCHIP"))?;
 
         let areas = Areas::new()?;
-        boot::load(&areas, apic_mode);
         areas.map(&fd)?;
-
-        let create = |cpu| {
-            let vcpu = fd.create_vcpu(cpu as u64).map_err(failed("KVM_CREATE_VCPU"))?;
-            boot::prepare(&kvm, &vcpu, cpu)?;
-            Ok(vcpu)
-        };
+        let create = |cpu| fd.create_vcpu(cpu as u64).map_err(failed("KVM_CREATE_VCPU"));
         let vcpus = (0..cpus).map(create).collect::<Result<_, _>>()?;
-        Ok(Self { vcpus, fd: Arc::new(fd), areas, apic_mode })
+        Ok((kvm, Self { vcpus, fd: Arc::new(fd), areas, apic_mode }))
     }
 
     /// The VM's descriptor, for routes, irqfds and messages.
@@ -94,7 +133,12 @@ impl Vm {
                 return Err(MachineError::CpuStopped { cpu, reason: CpuStop::NoAnswer });
             }
         }
-        let mailboxes = threads.iter().map(|_| Mutex::new(0)).collect();
+        let newest = |cpu| Mutex::new(areas.load(cpu_area(cpu) + CPU_REQUESTED));
+        let mailboxes = (0..threads.len()).map(newest).collect();
         Ok(KvmMachine { threads, mailboxes, fd, areas, reports, apic_mode })
     }
+}
+
+fn failed(call: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> MachineError {
+    move |source| MachineError::Kvm { call, source }
 }

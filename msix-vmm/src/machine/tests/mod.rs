@@ -4,6 +4,7 @@ mod accesses;
 mod enumeration;
 mod fake;
 mod interrupts;
+mod saving;
 mod stop;
 
 use std::sync::Arc;

@@ -1,0 +1,163 @@
+//! Device threads that signal without a pause, while a driver works.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::configuration::Delivery;
+use super::rig::{HANG, Rig};
+use super::verdict::{Failure, Verdict, holds};
+
+/// How a storm blows.
+struct Gusts {
+    /// Signals without a pause.
+    signals: u64,
+    /// The pause after them.
+    breath: Duration,
+}
+
+/// Gusts are about as long as two handlers run.
+const GUSTS: Gusts = Gusts { signals: 256, breath: Duration::from_micros(100) };
+/// A device process is asked for every signal. Two processes that wake each other by turns can keep a CPU to themselves:
+/// Linux 6.18 has let KVM's worker, which a masking write waits for, wait beside them for a minute.
+const GUSTS_OF_A_PROCESS: Gusts = Gusts { signals: 16, breath: Duration::from_millis(1) };
+
+/// When a vector is signalled next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At any time: of what comes before the handler has run, the last one counts.
+    Storm,
+    /// When its handler has run for the signal before: handler runs = signals, exactly.
+    Handshake,
+}
+
+/// A vector in a storm.
+pub(crate) struct Stormed {
+    pub(crate) vector: u16,
+    /// The entries whose handlers can be run by it: where its numbers are written.
+    pub(crate) entries: Vec<u16>,
+    pub(crate) pace: Pace,
+    /// How many signals there have been, and so the last number.
+    pub(crate) signals: u64,
+}
+
+/// The threads that signal, as the driver's side of a scenario sees them.
+pub(crate) struct Storm {
+    /// How many signals each thread may make in all.
+    granted: AtomicU64,
+    signals: AtomicU64,
+    over: AtomicBool,
+}
+
+impl Storm {
+    /// One that rages until it is over.
+    pub(crate) fn endless() -> Self {
+        Self::granted(u64::MAX)
+    }
+
+    /// One that pauses until the driver [grants](Self::grant) it something: a driver whose CPU has to handle
+    /// it gets on with its program at some time, however slow that CPU is.
+    pub(crate) fn rationed() -> Self {
+        Self::granted(0)
+    }
+
+    fn granted(signals: u64) -> Self {
+        let (granted, signals) = (AtomicU64::new(signals), AtomicU64::new(0));
+        Self { granted, signals, over: AtomicBool::new(false) }
+    }
+
+    /// Lets each thread make so many more signals.
+    pub(crate) fn grant(&self, signals: u64) {
+        self.granted.fetch_add(signals, Ordering::AcqRel);
+    }
+
+    /// Returns when more signals have come, so that what follows is done in the middle of them.
+    pub(crate) fn let_it_rage(&self) -> Verdict {
+        let (enough, started) = (self.signals.load(Ordering::Acquire) + 10, Instant::now());
+        while self.signals.load(Ordering::Acquire) < enough && !self.over.load(Ordering::Acquire) {
+            holds(started.elapsed() < HANG, || "a trigger hangs".into())?;
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Signals vectors at random until it is over: first the number, then the signal. After each gust comes a
+    /// breath, in which a CPU that had to handle it gets on with its program: a guest that does nothing but
+    /// handle interrupts would never mask one.
+    fn rage(
+        &self,
+        rig: &Rig,
+        mut stormed: Vec<Stormed>,
+        mut random: fastrand::Rng,
+    ) -> Result<Vec<Stormed>, Failure> {
+        let gusts = match rig.configuration.delivery {
+            Delivery::DeviceProcess => GUSTS_OF_A_PROCESS,
+            Delivery::Signal | Delivery::Irqfd | Delivery::Host => GUSTS,
+        };
+        let mut made = 0;
+        while !stormed.is_empty() && !self.over.load(Ordering::Acquire) {
+            if made == self.granted.load(Ordering::Acquire) {
+                thread::sleep(gusts.breath);
+                continue;
+            }
+            let index = random.usize(..stormed.len());
+            let stormed = &mut stormed[index];
+            if !stormed.is_due(rig) {
+                thread::yield_now();
+                continue;
+            }
+            (made, stormed.signals) = (made + 1, stormed.signals + 1);
+            for &entry in &stormed.entries {
+                rig.machine.set_sequence(entry, stormed.signals);
+            }
+            rig.trigger(stormed.vector).inspect_err(|_| self.end())?;
+            if self.signals.fetch_add(1, Ordering::AcqRel).is_multiple_of(gusts.signals) {
+                thread::sleep(gusts.breath);
+            }
+        }
+        Ok(stormed)
+    }
+
+    fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+}
+
+impl Stormed {
+    /// Not yet signalled, at this pace.
+    pub(crate) fn new(vector: u16, entries: Vec<u16>, pace: Pace) -> Self {
+        Self { vector, entries, pace, signals: 0 }
+    }
+
+    fn is_due(&self, rig: &Rig) -> bool {
+        let runs = || u64::from(rig.machine.runs(self.vector));
+        self.pace == Pace::Storm || runs() == self.signals
+    }
+}
+
+/// Runs a driver's work while threads signal without a pause, each its own vectors in random order.
+pub(crate) fn during_storm(
+    rig: &Rig,
+    storm: Storm,
+    threads: Vec<Vec<Stormed>>,
+    work: impl FnOnce(&Storm) -> Verdict,
+) -> Result<Vec<Stormed>, Failure> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = (1..)
+            .zip(threads)
+            .map(|(thread, stormed)| {
+                let random = fastrand::Rng::with_seed(rig.seed ^ thread);
+                let storm = &storm;
+                scope.spawn(move || storm.rage(rig, stormed, random))
+            })
+            .collect();
+        let worked = work(&storm);
+        storm.end();
+        let mut all = Vec::new();
+        for thread in threads {
+            let ended = thread.join().map_err(|_| Failure::Seen("a storm panicked".into()))?;
+            all.extend(ended?);
+        }
+        worked.map(|()| all)
+    })
+}
