@@ -108,7 +108,7 @@ impl Model {
 
     pub(crate) fn retract(&mut self, vector: u16) {
         let had = self.msix.retract(vector).unwrap();
-        if !self.is_open(vector) && !self.is_stuck(vector) {
+        if !self.is_open(vector) {
             assert_eq!(had, self.vectors[usize::from(vector)].waits, "vector {vector}");
         }
         // What was handed over is on its way.
@@ -172,28 +172,21 @@ impl Model {
         self.enabled && !self.function_masked && !self.vectors[usize::from(vector)].masked
     }
 
-    /// The function knows that it could not close it.
-    fn is_stuck(&self, vector: u16) -> bool {
-        self.msix.unsynced().any(|stuck| stuck.get() == vector)
-    }
-
     /// What the VMM delivers now was waited for, is of an open vector, and has its message.
     pub(crate) fn deliver(&mut self) {
         for (vector, message) in self.vmm.deliver() {
-            let slot = self.vectors[usize::from(vector)];
+            assert!(self.is_open(vector), "vector {vector} was delivered closed");
+            let slot = &mut self.vectors[usize::from(vector)];
             assert!(slot.waits, "vector {vector} was delivered, and nobody signalled");
-            if !self.is_stuck(vector) {
-                assert!(self.is_open(vector), "vector {vector} was delivered closed");
-                assert_eq!(slot.message, message, "vector {vector}");
-            }
-            self.vectors[usize::from(vector)].waits = false;
+            assert_eq!(slot.message, message, "vector {vector}");
+            slot.waits = false;
         }
     }
 
     /// Closed vectors show what waits, and nothing else.
     pub(crate) fn check_pending(&mut self) {
         for vector in 0..self.msix.num_vectors() {
-            if self.is_open(vector) || self.is_stuck(vector) {
+            if self.is_open(vector) {
                 continue;
             }
             let waits = self.vectors[usize::from(vector)].waits;

@@ -80,10 +80,3 @@ fn c3_nothing_is_lost_or_invented_by_all_of_that_together() {
     let faults = Faults { adopt: 15, open: 15, late: 15, swap: 15, ..Faults::default() };
     (0..16).for_each(|seed| run(seed, 2000, faults));
 }
-
-#[test]
-fn c11_nothing_is_lost_or_invented_by_vectors_that_do_not_close() {
-    let _alone = alone();
-    let faults = Faults { close: 30, late: 10, ..Faults::default() };
-    (0..4).for_each(|seed| run(seed, 2000, faults));
-}

@@ -33,6 +33,16 @@ pub(crate) fn expect(before: usize) {
     until(&format!("{before} descriptors"), || count() == before);
 }
 
+/// Lets the process have so many.
+pub(crate) fn allow(count: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a limit of ours.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
+    limit.rlim_cur = limit.rlim_cur.max(count);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0, "{count} descriptors");
+}
+
 /// An eventfd as a vector has it.
 pub(crate) fn new() -> OwnedFd {
     with(EventfdFlags::NONBLOCK)

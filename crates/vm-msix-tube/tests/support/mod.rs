@@ -19,6 +19,7 @@ pub(crate) const FOREVER: Duration = Duration::from_secs(120);
 /// One test at a time, because descriptors are counted, which are the process's.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
+    fds::allow(16 * 1024);
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
