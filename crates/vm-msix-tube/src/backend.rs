@@ -292,12 +292,8 @@ impl Shared {
     }
 
     fn swap(&self, control: &mut Control, a: VectorIndex, b: VectorIndex) -> Result<(), TubeError> {
-        control.link.settle()?;
-        self.note_answers(control);
+        self.expect_settled(control, &[a, b])?;
         for vector in [a, b] {
-            if let Some(failure) = control.link.failure(vector) {
-                return Err(TubeError::Vector(failure));
-            }
             if !control.brought[vector.as_usize()] {
                 self.bring(control, vector, self.signals.route(vector))?;
             }
@@ -319,6 +315,18 @@ impl Shared {
         swapped
     }
 
+    /// The VMM has the routes and the eventfds of these vectors that they have here; late events tell of those that it has not.
+    fn expect_settled(
+        &self,
+        control: &mut Control,
+        vectors: &[VectorIndex],
+    ) -> Result<(), TubeError> {
+        control.link.settle()?;
+        self.note_answers(control);
+        let failure = vectors.iter().find_map(|vector| control.link.failure(*vector));
+        failure.map_or(Ok(()), |failure| Err(TubeError::Vector(failure)))
+    }
+
     /// Puts a vector on another eventfd.
     fn adopt(
         &self,
@@ -326,6 +334,7 @@ impl Shared {
         vector: VectorIndex,
         eventfd: &Arc<Eventfd>,
     ) -> Result<(), TubeError> {
+        self.expect_settled(control, &[vector])?;
         let before = self.eventfds().get(vector);
         let route = self.signals.route(vector);
         self.close_latch(vector);

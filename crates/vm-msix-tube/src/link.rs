@@ -139,6 +139,9 @@ impl Link {
 
     /// Waits for every answer that is owed.
     pub(crate) fn settle(&mut self) -> Result<(), TubeError> {
+        if self.is_over {
+            return Err(TubeError::Disconnected);
+        }
         self.wait_for(0)
     }
 
@@ -230,6 +233,9 @@ impl Link {
 
     /// Waits until no more than so many answers are owed.
     fn wait_for(&mut self, owed: usize) -> Result<(), TubeError> {
+        if self.unanswered.len() <= owed {
+            return Ok(());
+        }
         self.traffic.round_trips += 1;
         while self.unanswered.len() > owed {
             let reply = self.tube.recv().inspect_err(|_| self.end())?;

@@ -4,4 +4,6 @@
 mod support;
 
 mod model;
+mod refusals;
 mod stress;
+mod vmm_goes;

@@ -7,6 +7,8 @@ use super::support::{alone, fds};
 const VECTORS: u16 = 6;
 
 fn run(seed: u64, steps: usize, faults: Faults) {
+    // Seen when it fails.
+    println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut model = Model::new(VECTORS, faults, seed);
     model.set_control(true, false);

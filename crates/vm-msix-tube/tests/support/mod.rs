@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub(crate) mod fds;
+pub(crate) mod fuzz;
 pub(crate) mod raw;
 pub(crate) mod vmm;
 pub(crate) mod wire;
