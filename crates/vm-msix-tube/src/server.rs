@@ -102,7 +102,11 @@ impl Server {
                     Ok(mut manager) => {
                         let sessions = manager.add_subscriber(Sessions::new(Arc::clone(&counts)));
                         let _ = started.send(Ok((manager.remote_endpoint(), sessions)));
-                        while !counts.stopped.load(Ordering::Acquire) && manager.run().is_ok() {}
+                        while !counts.stopped.load(Ordering::Acquire) {
+                            if manager.run().is_err() {
+                                break;
+                            }
+                        }
                     }
                 }
             })
