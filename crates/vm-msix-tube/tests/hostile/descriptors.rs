@@ -121,7 +121,7 @@ fn eventfds_brought_again_and_again_do_not_add_up() {
         let changes = (0..8).map(|vector| opens(vector, true)).collect();
         let answer = hostile.raw.ask(Ask::SetRoutes(changes), &[eventfd.as_fd(); 8]);
         assert!(answer.is_some());
-        assert_eq!(fds::count(), before + 1);
+        assert!(fds::count() <= before + 1);
     }
     drop((hostile, eventfd));
     site.expect_alone();

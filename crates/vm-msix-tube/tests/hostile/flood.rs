@@ -57,7 +57,7 @@ fn a_hundred_thousand_requests_are_answered_and_leave_nothing() {
             site.check();
         }
     }
-    assert_eq!(fds::count(), before);
+    assert!(fds::count() <= before);
     hostile.raw.finish();
     hostile.expect(SessionEnd::Disconnected);
     site.expect_alone();
