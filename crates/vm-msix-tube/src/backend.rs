@@ -31,7 +31,7 @@ use crate::error::TubeError;
 use crate::eventfds::{Eventfd, Eventfds};
 use crate::link::{Link, Traffic};
 use crate::tube::Tube;
-use crate::wire::{Ask, Change, VectorFailure, WireRoute};
+use crate::wire::{Change, VectorFailure, WireRoute};
 
 /// Delivers a function's vectors through the VMM at the other end of a [`Tube`].
 pub struct TubeBackend {
@@ -175,8 +175,14 @@ impl Shared {
             brings: false,
         };
         let changes = closing.iter().map(change).collect();
-        let asked = control.link.ask(Ask::SetRoutes(changes), closing.clone(), &[]);
-        control.link.take_kept().into_iter().for_each(|vector| self.latch(vector));
+        let asked = control.link.set_routes(changes, &[]);
+        self.note_answers(control);
+        for vector in &closing {
+            // What the VMM never had, or has no more, nobody else takes out.
+            if asked.is_err() || !control.brought[vector.as_usize()] {
+                self.take_back(*vector);
+            }
+        }
         let mut outcome = |vector: VectorIndex| match &asked {
             Ok(()) => Some(TubeError::Vector(control.link.take_failure(vector)?)),
             // Where nobody is, nothing is open.
@@ -234,12 +240,22 @@ impl Shared {
     ) -> Result<(), TubeError> {
         let eventfd = self.eventfd(vector)?;
         let change = Change { vector: vector.get(), route: route.into(), brings: true };
-        control.link.ask(Ask::SetRoutes(vec![change]), vec![vector], &[eventfd.as_fd()])?;
+        let asked = control.link.set_routes(vec![change], &[eventfd.as_fd()]);
+        self.note_answers(control);
+        asked?;
         if let Some(failure) = control.link.take_failure(vector) {
             return Err(TubeError::Vector(failure));
         }
         control.brought[vector.as_usize()] = true;
         Ok(())
+    }
+
+    /// Latches what the VMM kept of closed vectors, and forgets whose eventfds it may not have.
+    fn note_answers(&self, control: &mut Control) {
+        control.link.take_kept().into_iter().for_each(|vector| self.latch(vector));
+        for vector in control.link.take_unsure() {
+            control.brought[vector.as_usize()] = false;
+        }
     }
 
     /// What was written for a vector that did not open comes back to its latch.
@@ -254,10 +270,10 @@ impl Shared {
         if control.link.hear().is_err() || control.link.is_over() {
             return self.end(control, report);
         }
+        self.note_answers(control);
         let failures = control.link.take_failures();
         let stuck = self.close(control, failures.keys().copied().collect());
         for (vector, failure) in failures {
-            // It may be the eventfd that was refused.
             control.brought[vector.as_usize()] = false;
             self.take_back(vector);
             let is_stuck = stuck.contains_key(&vector);
@@ -276,6 +292,7 @@ impl Shared {
     }
 
     fn swap(&self, control: &mut Control, a: VectorIndex, b: VectorIndex) -> Result<(), TubeError> {
+        self.expect_settled(control, &[a, b])?;
         for vector in [a, b] {
             if !control.brought[vector.as_usize()] {
                 self.bring(control, vector, self.signals.route(vector))?;
@@ -285,11 +302,8 @@ impl Shared {
         let closed = routes.iter().filter(|(_, route)| *route == Route::Closed);
         self.move_to_latches(closed.map(|(vector, _)| *vector));
         routes.iter().for_each(|(vector, _)| self.close_latch(*vector));
-        let asked = control.link.ask(Ask::Swap(a.get(), b.get()), vec![a], &[]);
-        let swapped = asked.and_then(|()| match control.link.take_failure(a) {
-            None => Ok(()),
-            Some(failure) => Err(TubeError::Vector(failure)),
-        });
+        let swapped = control.link.swap(a, b);
+        self.note_answers(control);
         if swapped.is_ok() {
             let (of_a, of_b) = (self.eventfds().get(a), self.eventfds().get(b));
             self.eventfds().set(a, of_b);
@@ -299,6 +313,59 @@ impl Shared {
             self.set_latch(vector, route, &mut |_, _| {});
         }
         swapped
+    }
+
+    /// The VMM has the routes and the eventfds of these vectors that they have here; late events tell of those that it has not.
+    fn expect_settled(
+        &self,
+        control: &mut Control,
+        vectors: &[VectorIndex],
+    ) -> Result<(), TubeError> {
+        control.link.settle()?;
+        self.note_answers(control);
+        let failure = vectors.iter().find_map(|vector| control.link.failure(*vector));
+        failure.map_or(Ok(()), |failure| Err(TubeError::Vector(failure)))
+    }
+
+    /// Puts a vector on another eventfd.
+    fn adopt(
+        &self,
+        control: &mut Control,
+        vector: VectorIndex,
+        eventfd: &Arc<Eventfd>,
+    ) -> Result<(), TubeError> {
+        self.expect_settled(control, &[vector])?;
+        let before = self.eventfds().get(vector);
+        let route = self.signals.route(vector);
+        self.close_latch(vector);
+        if route == Route::Closed {
+            self.move_to_latches([vector].into_iter());
+        }
+        self.eventfds().set(vector, Some(Arc::clone(eventfd)));
+        let brought = self.bring(control, vector, route);
+        if brought.is_err() {
+            self.eventfds().set(vector, before);
+            control.brought[vector.as_usize()] = false;
+            return brought.inspect_err(|_| self.reopen(control, vector, route));
+        }
+        self.set_latch(vector, route, &mut |_, _| {});
+        brought
+    }
+
+    /// Opens a vector again that could not be changed. It may be open, or not, at the VMM.
+    fn reopen(&self, control: &mut Control, vector: VectorIndex, route: Route) {
+        if route == Route::Closed {
+            return;
+        }
+        let stuck = self.close(control, vec![vector]);
+        let mut failed = !stuck.is_empty();
+        if !failed {
+            self.open(control, vec![(vector, route)], &mut |_, _| failed = true);
+        }
+        if failed {
+            // The connection is over, as late events tell of what is open here.
+            self.set_latch(vector, route, &mut |_, _| {});
+        }
     }
 }
 
@@ -337,7 +404,7 @@ impl MsiBackend for TubeBackend {
 
     fn flush(&self) {
         // What fails is a late event.
-        let _ = self.shared.control().link.ask(Ask::Flush, Vec::new(), &[]);
+        let _ = self.shared.control().link.flush();
     }
 
     #[inline]
@@ -372,7 +439,8 @@ impl MsiBackend for TubeBackend {
         self.shared.signals.release(report);
         control.brought.fill(false);
         // Where nobody answers, everything has been given back.
-        let _ = control.link.ask(Ask::Release, Vec::new(), &[]);
+        let _ = control.link.release();
+        self.shared.eventfds().drop_unheld();
     }
 }
 
@@ -387,21 +455,9 @@ impl IrqfdBackend for TubeBackend {
     }
 
     fn adopt_irqfd(&self, vector: VectorIndex, eventfd: OwnedFd) -> Result<TubeIrqfd, TubeError> {
-        let mut control = self.shared.control();
         let eventfd = Arc::new(Eventfd::from(eventfd));
-        let before = self.shared.eventfds().get(vector);
-        let route = self.shared.signals.route(vector);
-        self.shared.close_latch(vector);
-        if route == Route::Closed {
-            self.shared.move_to_latches([vector].into_iter());
-        }
-        self.shared.eventfds().set(vector, Some(Arc::clone(&eventfd)));
-        let brought = self.shared.bring(&mut control, vector, route);
-        if brought.is_err() {
-            self.shared.eventfds().set(vector, before);
-        }
-        self.shared.set_latch(vector, route, &mut |_, _| {});
-        brought?;
+        let mut control = self.shared.control();
+        self.shared.adopt(&mut control, vector, &eventfd)?;
         eventfd.hold();
         Ok(TubeIrqfd { shared: Arc::clone(&self.shared), eventfd })
     }

@@ -37,6 +37,9 @@ pub enum TubeError {
         /// How many there can be.
         max: usize,
     },
+    /// Descriptors that came with a message were lost, because this process may have no more, or not these.
+    #[error("descriptors that came with a message were lost: this process may have no more")]
+    DescriptorsLost,
     /// The other side sent what no tube sends.
     #[error("malformed: {0}")]
     Malformed(&'static str),

@@ -102,6 +102,14 @@ impl Eventfds {
         }
     }
 
+    /// Gives back those that nobody outside writes.
+    pub(crate) fn drop_unheld(&self) {
+        let is_unheld = |slot: &&ArcSwapOption<Eventfd>| {
+            slot.load().as_ref().is_some_and(|eventfd| !eventfd.is_held())
+        };
+        self.0.iter().filter(is_unheld).for_each(|slot| slot.store(None));
+    }
+
     /// The vector that has this one.
     pub(crate) fn vector_of(&self, eventfd: &Arc<Eventfd>) -> Option<VectorIndex> {
         let is_it = |slot: &ArcSwapOption<Eventfd>| {

@@ -65,6 +65,7 @@ impl Assembly {
         so_far: Option<Self>,
         packet: &[u8],
         descriptors: Vec<OwnedFd>,
+        max_descriptors: usize,
     ) -> Result<Self, TubeError> {
         let Some((&[kind, low, high], bytes)) = packet.split_first_chunk() else {
             return Err(TubeError::Malformed("a packet without a header"));
@@ -74,7 +75,7 @@ impl Assembly {
             return Err(TubeError::Malformed("a packet with other descriptors than it says"));
         }
         match so_far {
-            None if kind == Kind::Message as u8 && to_come <= MAX_DESCRIPTORS => {
+            None if kind == Kind::Message as u8 && to_come <= max_descriptors => {
                 Ok(Self { bytes: bytes.to_vec(), descriptors, wanted: to_come })
             }
             Some(mut assembly)

@@ -62,6 +62,8 @@ pub enum SessionEnd {
     Refused(Refusal),
     /// It does not take its answers.
     Stuck,
+    /// The VMM may have no more descriptors, and lost some that it sent.
+    OutOfDescriptors,
     /// A hook of the VMM panicked while it was served.
     Panicked,
     /// The server has ended.
@@ -74,6 +76,7 @@ impl fmt::Display for SessionEnd {
             Self::Disconnected => f.write_str("the device process has gone"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Stuck => f.write_str("the device process does not take its answers"),
+            Self::OutOfDescriptors => f.write_str("the VMM has too many descriptors open"),
             Self::Panicked => f.write_str("a hook of the VMM panicked"),
             Self::ServerGone => f.write_str("the server has ended"),
         }
@@ -134,7 +137,7 @@ impl Server {
     {
         let id = self.sessions;
         let session = move || Connection {
-            tube,
+            tube: tube.for_eventfds(quota.vectors.into()),
             service: Some(Box::new(Session::new(source, quota))),
             ended: Some(Box::new(ended)),
         };
@@ -180,6 +183,9 @@ trait Service {
         request: Request,
         descriptors: Vec<std::os::fd::OwnedFd>,
     ) -> Result<Reply, Refusal>;
+
+    /// Gives everything back.
+    fn end(self: Box<Self>) -> thread::Result<()>;
 }
 
 impl<S: IntoBackend<Backend: IrqfdBackend>> Service for Session<S> {
@@ -189,6 +195,10 @@ impl<S: IntoBackend<Backend: IrqfdBackend>> Service for Session<S> {
         descriptors: Vec<std::os::fd::OwnedFd>,
     ) -> Result<Reply, Refusal> {
         Session::handle(self, request, descriptors)
+    }
+
+    fn end(self: Box<Self>) -> thread::Result<()> {
+        Session::end(*self)
     }
 }
 
@@ -223,6 +233,7 @@ impl Connection {
     fn why(&self, error: &TubeError) -> SessionEnd {
         match error {
             TubeError::Disconnected | TubeError::Call { .. } => SessionEnd::Disconnected,
+            TubeError::DescriptorsLost => SessionEnd::OutOfDescriptors,
             _ => self.refuse(0, Refusal::Violation(Violation::Frame)),
         }
     }
@@ -235,13 +246,21 @@ impl Connection {
 
     /// Gives everything back, and tells of it.
     fn end(mut self, reason: SessionEnd) {
-        let service = self.service.take();
-        let given_back = catch_unwind(AssertUnwindSafe(|| drop(service)));
+        let given_back = self.service.take().map_or(Ok(()), Service::end);
         let reason = if given_back.is_ok() { reason } else { SessionEnd::Panicked };
+        self.tube.shut_down();
         if let Some(ended) = self.ended.take() {
             let _ = catch_unwind(AssertUnwindSafe(|| ended(reason)));
         }
+        close_elsewhere(self.tube);
     }
+}
+
+/// Closes a tube, and what was sent and not taken, on a thread of its own: a socket that lingers, or a file of a file system that is a
+/// process's, can make whoever closes it wait for ever.
+fn close_elsewhere(tube: Tube) {
+    // Where there is no thread to be had, it is closed at once.
+    let _ = thread::Builder::new().name("msix-tube-close".into()).spawn(|| drop(tube));
 }
 
 /// All sessions, by their sockets.

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 
 use vm_msix::{IntoBackend, IrqfdBackend, MsiBackend, Route, RouteEvent, VectorCount, VectorIndex};
 
@@ -80,6 +82,18 @@ impl<S: IntoBackend<Backend: IrqfdBackend>> Session<S> {
         };
         Ok(Reply { number, answer })
     }
+
+    /// Gives everything back.
+    ///
+    /// # Errors
+    ///
+    /// A hook panicked, and this is what it said.
+    pub(crate) fn end(self) -> thread::Result<()> {
+        match self.state {
+            State::New(source) => caught(|| drop(source)),
+            State::Serving(served) => served.end(),
+        }
+    }
 }
 
 /// Serves whoever greets, if it may be served.
@@ -127,7 +141,7 @@ impl<B: IrqfdBackend> Served<B> {
             }
             Ask::Flush => self.backend.flush(),
             Ask::Release => self.release(),
-            Ask::Swap(a, b) => results = vec![self.swap(self.index(a)?, self.index(b)?)],
+            Ask::Swap(a, b) => results = self.swap(self.index(a)?, self.index(b)?).to_vec(),
             // Not the first request.
             Ask::Hello { .. } => return Err(Refusal::Violation(Violation::Greeting)),
         }
@@ -210,21 +224,42 @@ impl<B: IrqfdBackend> Served<B> {
         results
     }
 
-    fn swap(&mut self, a: VectorIndex, b: VectorIndex) -> VectorResult {
+    fn swap(&mut self, a: VectorIndex, b: VectorIndex) -> [VectorResult; 2] {
         if self.backend.swap_irqfds(a, b).is_err() {
-            return VectorResult::Failed(VectorFailure::StillOpen);
+            return [VectorResult::Failed(VectorFailure::StillOpen); 2];
         }
         let (of_a, of_b) = (self.eventfds.remove(&a), self.eventfds.remove(&b));
         self.eventfds.extend(of_a.map(|irqfd| (b, irqfd)));
         self.eventfds.extend(of_b.map(|irqfd| (a, irqfd)));
-        VectorResult::Done
+        // What waited in an eventfd stays with its vector, which the device process has the latch of.
+        [a, b].map(|vector| match self.backend.clear_latch(vector) {
+            true => VectorResult::Kept,
+            false => VectorResult::Done,
+        })
     }
 
     /// Gives everything back, all at once first: one by one takes longer.
     fn release(&mut self) {
-        self.backend.release(&mut |_, _| {});
-        self.eventfds.clear();
-        self.late.clear();
+        let Self { backend, eventfds, late, .. } = self;
+        late.clear();
+        backend.release(&mut |vector, event| {
+            if let Some(failure) = failure(&event) {
+                late.insert(vector, failure);
+            }
+        });
+        eventfds.clear();
+    }
+
+    /// Gives everything back for good. A hook that panics keeps nothing from being given back that comes after it.
+    fn end(self) -> thread::Result<()> {
+        let Self { backend, eventfds, .. } = self;
+        let mut ended = caught(|| backend.release(&mut |_, _| {}));
+        for irqfd in eventfds.into_values() {
+            let dropped = caught(|| drop(irqfd));
+            ended = ended.and(dropped);
+        }
+        let dropped = caught(|| drop(backend));
+        ended.and(dropped)
     }
 
     fn hear_late_events(&mut self) {
@@ -237,10 +272,8 @@ impl<B: IrqfdBackend> Served<B> {
     }
 }
 
-impl<B: IrqfdBackend> Drop for Served<B> {
-    fn drop(&mut self) {
-        self.release();
-    }
+fn caught(step: impl FnOnce()) -> thread::Result<()> {
+    catch_unwind(AssertUnwindSafe(step))
 }
 
 fn failure<E>(event: &RouteEvent<E>) -> Option<VectorFailure> {

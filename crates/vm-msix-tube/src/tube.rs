@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::cmsg_space;
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_type};
 use rustix::net::{
@@ -20,9 +21,12 @@ use serde::de::DeserializeOwned;
 
 use crate::error::TubeError;
 use crate::frame::{
-    Assembly, DESCRIPTORS_PER_PACKET, MAX_MESSAGE, MAX_PACKET, Whole, descriptors_header,
-    message_header,
+    Assembly, DESCRIPTORS_PER_PACKET, MAX_DESCRIPTORS, MAX_MESSAGE, MAX_PACKET, Whole,
+    descriptors_header, message_header,
 };
+
+/// The bits of a mode that tell a file's type.
+const FILE_TYPE: u16 = 0o170_000;
 
 /// One end of a connection between two processes, which carries messages of any serde type, and descriptors with them.
 ///
@@ -61,6 +65,12 @@ struct Inbox {
     /// What has come of a message in part.
     assembly: Option<Assembly>,
     is_broken: bool,
+    /// Descriptors of one message, at most.
+    max_descriptors: usize,
+    /// Whether other descriptors than eventfds break it.
+    is_for_eventfds: bool,
+    /// Descriptors that were not wanted, and may not be closed here.
+    unwanted: Vec<OwnedFd>,
 }
 
 /// Whether to wait for the other side.
@@ -101,6 +111,16 @@ impl Tube {
         self.socket
     }
 
+    /// Takes no descriptors but eventfds, and no more than so many with a message. What else comes stays open until the tube is dropped: to
+    /// close it can take for ever, and to keep it would keep the other side's socket open, if it is that.
+    pub(crate) fn for_eventfds(self, max: usize) -> Self {
+        let mut inbox = self.inbox();
+        inbox.max_descriptors = max.min(MAX_DESCRIPTORS);
+        inbox.is_for_eventfds = true;
+        drop(inbox);
+        self
+    }
+
     fn of(socket: OwnedFd) -> Self {
         let bytes = |count| vec![0; count].into_boxed_slice();
         Self {
@@ -110,6 +130,9 @@ impl Tube {
                 packet: bytes(MAX_PACKET),
                 assembly: None,
                 is_broken: false,
+                max_descriptors: MAX_DESCRIPTORS,
+                is_for_eventfds: false,
+                unwanted: Vec::new(),
             }),
         }
     }
@@ -262,20 +285,44 @@ impl Inbox {
             return Err(TubeError::Broken);
         }
         loop {
-            let Some((bytes, descriptors)) = recv_packet(socket, &mut self.packet, wait)
-                .inspect_err(|error| self.is_broken = is_final(error))?
-            else {
+            let Some(packet) = recv_packet(socket, &mut self.packet, wait)? else {
                 return Ok(None);
             };
-            let taken =
-                Assembly::take(take(&mut self.assembly), &self.packet[..bytes], descriptors)
-                    .inspect_err(|_| self.is_broken = true)?;
+            let taken = self.take(packet).inspect_err(|error| self.is_broken = is_final(error))?;
             match taken.whole() {
                 Ok(whole) => return Ok(Some(whole)),
                 Err(assembly) => self.assembly = Some(assembly),
             }
         }
     }
+}
+
+impl Inbox {
+    /// What a packet adds to what has come before it.
+    fn take(&mut self, packet: Packet) -> Result<Assembly, TubeError> {
+        let Packet { bytes, descriptors, flags } = packet;
+        if self.is_for_eventfds && !descriptors.iter().all(is_anonymous) {
+            self.unwanted = descriptors;
+            return Err(TubeError::Malformed("a descriptor that is no eventfd"));
+        }
+        if flags.contains(ReturnFlags::TRUNC) {
+            return Err(TubeError::TooLong { max: MAX_MESSAGE });
+        }
+        if flags.contains(ReturnFlags::CTRUNC) {
+            return Err(TubeError::DescriptorsLost);
+        }
+        // The end of the connection. A tube's packets have a header.
+        let Some(packet @ [_, ..]) = self.packet.get(..bytes) else {
+            return Err(TubeError::Disconnected);
+        };
+        Assembly::take(take(&mut self.assembly), packet, descriptors, self.max_descriptors)
+    }
+}
+
+/// Whether it has an inode of no type, as eventfds do, and no file, pipe or socket. A file system is not asked: it may be a process's.
+fn is_anonymous(descriptor: &OwnedFd) -> bool {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    statx(descriptor, c"", flags, StatxFlags::TYPE).is_ok_and(|stat| stat.stx_mode & FILE_TYPE == 0)
 }
 
 /// Whether nothing that is received after this has a meaning.
@@ -312,12 +359,19 @@ fn send_packet(
     }
 }
 
-/// The next packet's length and descriptors; `None` if there is none and it is not waited for.
+/// A packet, whose bytes are in the inbox.
+struct Packet {
+    bytes: usize,
+    descriptors: Vec<OwnedFd>,
+    flags: ReturnFlags,
+}
+
+/// The next packet; `None` if there is none and it is not waited for.
 fn recv_packet(
     socket: &OwnedFd,
     packet: &mut [u8],
     wait: Wait,
-) -> Result<Option<(usize, Vec<OwnedFd>)>, TubeError> {
+) -> Result<Option<Packet>, TubeError> {
     let flags = match wait {
         Wait::Yes => RecvFlags::CMSG_CLOEXEC,
         Wait::No => RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
@@ -330,7 +384,8 @@ fn recv_packet(
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if wait == Wait::No => return Ok(None),
             Err(Errno::AGAIN) => return Err(TubeError::TimedOut),
-            Err(Errno::CONNRESET) => return Err(TubeError::Disconnected),
+            // The other side has gone, and left messages unread. What it sent is still there, and then comes the end.
+            Err(Errno::CONNRESET) => {}
             Err(errno) => return Err(TubeError::call("recvmsg")(errno)),
         }
     };
@@ -342,17 +397,7 @@ fn recv_packet(
             _ => Vec::new(),
         })
         .collect();
-    if received.flags.contains(ReturnFlags::TRUNC) {
-        return Err(TubeError::TooLong { max: MAX_MESSAGE });
-    }
-    if received.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(TubeError::Malformed("more descriptors than a packet takes"));
-    }
-    match received.bytes {
-        // The end of the connection. A tube's packets have a header.
-        0 => Err(TubeError::Disconnected),
-        bytes => Ok(Some((bytes, descriptors))),
-    }
+    Ok(Some(Packet { bytes: received.bytes, descriptors, flags: received.flags }))
 }
 
 impl AsFd for Tube {

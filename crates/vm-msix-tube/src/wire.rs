@@ -72,7 +72,7 @@ pub(crate) enum Answer {
     Welcome,
     /// To every other request.
     Done {
-        /// What became of the vectors of a [`Ask::SetRoutes`], in their order.
+        /// What became of the vectors of a [`Ask::SetRoutes`] or [`Ask::Swap`], in their order.
         results: Vec<VectorResult>,
         /// What became of other vectors since the last answer.
         late: Vec<(u16, VectorFailure)>,

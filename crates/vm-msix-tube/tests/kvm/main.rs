@@ -5,6 +5,14 @@
 #[path = "../../../vm-msix-kvm/tests/support/mod.rs"]
 mod support;
 
+#[path = "../support/raw.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod raw;
+#[path = "../support/wire.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod wire;
+
 mod delivery;
 mod host;
+mod hostile;
 mod saving;

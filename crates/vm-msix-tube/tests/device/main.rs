@@ -1,0 +1,9 @@
+//! A device process against a VMM that fails, lies, stops answering, or goes; there is no hypervisor here.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod model;
+mod refusals;
+mod stress;
+mod vmm_goes;
