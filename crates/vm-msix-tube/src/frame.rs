@@ -17,6 +17,13 @@ pub(crate) const HEADER: usize = 3;
 /// Bytes of a packet, at most.
 pub(crate) const MAX_PACKET: usize = HEADER + MAX_MESSAGE;
 
+/// Whether to wait for the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Yes,
+    No,
+}
+
 /// A packet's kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

@@ -120,7 +120,7 @@ impl Server {
     ///
     /// What it does is done by a backend made from `source`, within its quota. When the session has ended, and everything was
     /// given back, `ended` is told why, on the server's thread: a device process can cause that at will, so count, and do
-    /// not log without a limit.
+    /// not log without a limit. It serves nobody anew: that would wait for the thread it is on.
     ///
     /// # Errors
     ///
