@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::Mode;
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     /// Host a VM for `migrate`, which starts it
     #[command(name = HOST_COMMAND, hide = true)]
     MigrateHost,
+    /// Compare with QEMU's devices, operation by operation
+    QemuDiff(QemuDiffArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -117,6 +121,28 @@ pub(crate) struct CheckArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct QemuDiffArgs {
+    /// Operations to compare, shared among the devices
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) ops: u64,
+    /// Seed of the operations [default: another one every time]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Only this device
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+    /// QEMU's program [default: $QEMU, else qemu-system-x86_64]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) qemu: Option<PathBuf>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the differences that are allowed, and why
+    #[arg(long)]
+    pub(crate) list: bool,
 }
 
 /// What runs the guest.

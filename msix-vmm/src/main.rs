@@ -8,6 +8,7 @@ mod device;
 mod device_process;
 mod machine;
 mod migrate;
+mod qemu;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Device(args) => device_process::run(&args).map_err(|error| error.to_string()),
         Command::Migrate(args) => migrate::run(&args).map_err(|error| error.to_string()),
         Command::MigrateHost => migrate::host().map_err(|error| error.to_string()),
+        Command::QemuDiff(args) => qemu::run(&args).map_err(|error| error.to_string()),
     };
     match succeeded {
         Ok(true) => ExitCode::SUCCESS,

@@ -45,11 +45,12 @@ impl CapabilityWrite {
     ///
     /// Guests write Message Control as a byte, as the word at offset 2, or as the DWORD at offset 0
     /// (Windows): only the byte that holds the two bits counts, not the width. `None` if configuration space
-    /// cannot make such a write: it makes 1, 2 or 4 bytes, inside the capability.
+    /// cannot make such a write: it makes 1, 2 or 4 bytes, and 3 where it cuts a DWORD that crosses a register's
+    /// end; all of them inside the capability.
     pub(crate) fn of(offset: u64, data: &[u8]) -> Option<Self> {
         let len = u64::try_from(data.len()).ok()?;
         let end = offset.checked_add(len)?;
-        if !matches!(len, 1 | 2 | 4) || end > spec::CAPABILITY_SIZE {
+        if !matches!(len, 1..=4) || end > spec::CAPABILITY_SIZE {
             return None;
         }
         let high = spec::CONTROL_HIGH_BYTE

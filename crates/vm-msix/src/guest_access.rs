@@ -27,8 +27,8 @@ impl<B: MsiBackend, O: MsixObserver> MsixConfig<B, O> {
         self.registers.control.overlay(data)
     }
 
-    /// A write of 1, 2 or 4 bytes at an offset of the capability, of which only MSI-X Enable and Function Mask
-    /// take notice.
+    /// A write of 1 to 4 bytes at an offset of the capability, of which only MSI-X Enable and Function Mask
+    /// take notice. (3 are what is left of a DWORD that a configuration space has cut at a register's end.)
     pub fn write_msix_capability(&mut self, offset: u64, data: &[u8]) -> MsixStatus {
         match CapabilityWrite::of(offset, data) {
             Some(CapabilityWrite::Control(control)) => {

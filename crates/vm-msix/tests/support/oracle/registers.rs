@@ -49,7 +49,7 @@ impl RegisterFile {
     /// `None`: an illegal write. `Some(None)`: one that Message Control does not see. Else whether it changed.
     pub(crate) fn write_capability(&mut self, offset: u64, data: &[u8]) -> Option<Option<bool>> {
         let last = offset.checked_add(data.len() as u64)?;
-        if ![1, 2, 4].contains(&data.len()) || last > 12 {
+        if ![1, 2, 3, 4].contains(&data.len()) || last > 12 {
             return None;
         }
         if !(offset..last).contains(&3) {
