@@ -150,13 +150,15 @@ struct Paced<'a> {
 }
 
 impl<'a> Paced<'a> {
+    /// Repetitions in a lap, at most.
+    const MOST: usize = 1 << 20;
+
     /// Finds the batch, which warms everything up too.
     fn new(lap: Lap<'a>, budget: Budget) -> Outcome<Self> {
-        const MOST: usize = 1 << 20;
         let mut paced = Self { lap, batch: 1 };
         loop {
             let reading = paced.read()?;
-            if !reading.repeats || reading.total >= budget.lap || paced.batch >= MOST {
+            if !reading.repeats || reading.total >= budget.lap || paced.batch >= Self::MOST {
                 return Ok(paced);
             }
             paced.batch *= 2;
@@ -242,16 +244,26 @@ mod tests {
     }
 
     #[test]
-    fn a_lap_that_can_be_repeated_is_made_as_long_as_the_budget_asks() {
-        let nap = || std::thread::sleep(Duration::from_micros(100));
+    fn a_lap_that_is_long_enough_is_not_repeated() {
+        const NAP: Duration = Duration::from_micros(100);
         let lap: Lap<'_> = Box::new(|meter| {
-            meter.repeat(nap);
+            // As long as this, or longer.
+            meter.repeat(|| std::thread::sleep(NAP));
             Ok(())
         });
-        let budget = Budget { lap: Duration::from_millis(1), ..Budget::QUICK };
-        let mut paced = Paced::new(lap, budget).unwrap();
-        assert!(paced.read().unwrap().total >= budget.lap);
+        let mut paced = Paced::new(lap, Budget { lap: NAP, ..Budget::QUICK }).unwrap();
+        assert_eq!(paced.batch, 1);
         assert!(paced.lap().unwrap() >= 1e5);
+    }
+
+    #[test]
+    fn a_lap_that_is_too_short_is_repeated_until_that_is_enough() {
+        let lap: Lap<'_> = Box::new(|meter| {
+            meter.repeat(|| {});
+            Ok(())
+        });
+        let budget = Budget { lap: Duration::MAX, ..Budget::QUICK };
+        assert_eq!(Paced::new(lap, budget).unwrap().batch, Paced::MOST);
     }
 
     #[test]
