@@ -1,11 +1,14 @@
 //! What the README shows is what compiles.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
 
 fn read(path: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    fs::read_to_string(root.join(path)).expect(path)
+    fs::read_to_string(root().join(path)).expect(path)
 }
 
 /// The lines between `// [name]` and `// [/name]`, without their common indentation.
@@ -43,12 +46,54 @@ fn the_adoption_code_of_the_readme_is_the_example() {
 
 #[test]
 fn every_file_that_the_documents_link_to_is_there() {
-    for document in ["README.md", "DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+    let documents = ["README.md", "DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let more = ["docs/performance.md", "docs/proof.md", "docs/qemu.md"];
+    for document in documents.into_iter().chain(more) {
         let text = read(document);
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        for link in links.filter(|link| !link.starts_with("http") && !link.starts_with('#')) {
-            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-            assert!(root.join(link).exists(), "{document} links to {link}");
+        let folder = root().join(document).parent().expect("a folder").to_path_buf();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.starts_with("http") && !link.is_empty()) {
+            assert!(folder.join(link).exists(), "{document} links to {link}");
+        }
+    }
+}
+
+/// Every clause has its row, and every test that the page names is one.
+#[test]
+fn the_page_of_proofs_names_what_exists() {
+    let page = read("docs/proof.md");
+    for clause in 1..=14 {
+        assert!(page.contains(&format!("\n| C{clause} ")), "C{clause} has no row");
+    }
+    let mut sources = String::new();
+    collect_rust(&root().join("crates"), &mut sources);
+    collect_rust(&root().join("msix-vmm/tests"), &mut sources);
+    let is_test = |word: &&str| word.starts_with('c') && word.contains('_') && !word.contains(' ');
+    let named: Vec<_> = page.split('`').skip(1).step_by(2).filter(is_test).collect();
+    assert!(named.len() > 10);
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}()")), "there is no test {name}");
+    }
+}
+
+/// The clauses' own tests are all on the page: a file that is added must be named there.
+#[test]
+fn the_page_of_proofs_names_every_file_of_the_contract() {
+    let page = read("docs/proof.md");
+    for file in fs::read_dir(root().join("crates/vm-msix/tests/contract")).expect("the contract") {
+        let name = file.expect("a file").file_name().into_string().expect("a name");
+        let is_clause = name.starts_with('c') && name[1..3].parse::<u8>().is_ok();
+        assert!(!is_clause || page.contains(&name), "docs/proof.md does not name {name}");
+    }
+}
+
+fn collect_rust(folder: &Path, sources: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect_rust(&path, sources);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            sources.push_str(&fs::read_to_string(path).expect("a source"));
         }
     }
 }
