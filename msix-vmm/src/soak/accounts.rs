@@ -120,3 +120,86 @@ fn since(before: &Counts, now: &Counts) -> Counts {
         illegal_accesses: now.illegal_accesses - before.illegal_accesses,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Accounts, Counts, Delivery, Tally};
+
+    /// Of a round in which everything happened, one writer of a descriptor found pending included.
+    fn accounts() -> (Accounts, Counts) {
+        let told =
+            Tally { sent: 10, latched: 8, collapsed: 5, handed_over: 0, written: 4, retracted: 2 };
+        let counted = Counts {
+            sent: 10,
+            latched: 8,
+            collapsed: 5,
+            delivered: 6,
+            retracted: 2,
+            ..Counts::default()
+        };
+        let accounts = Accounts {
+            before: Counts::default(),
+            told,
+            restored: 0,
+            restored_among_signals: 0,
+            upsets: 0,
+        };
+        (accounts, counted)
+    }
+
+    fn holds(accounts: &Accounts, counted: &Counts, pending: u64) -> bool {
+        accounts.judge_signals(counted).is_ok()
+            && accounts.judge_kept(counted, pending, Delivery::Irqfd).is_ok()
+    }
+
+    #[test]
+    fn what_adds_up_passes() {
+        let (accounts, counted) = accounts();
+        assert!(holds(&accounts, &counted, 0));
+        // Found in descriptors: as many as were written, at most.
+        assert!(holds(&accounts, &counted, 4));
+        assert!(!holds(&accounts, &counted, 5));
+    }
+
+    #[test]
+    fn one_signal_more_or_less_fails() {
+        let changes: [fn(&mut Counts); 8] = [
+            |counted| counted.sent -= 1,
+            |counted| counted.handed_over += 1,
+            |counted| counted.failed += 1,
+            |counted| counted.routes_failed += 1,
+            |counted| counted.latched += 1,
+            |counted| counted.collapsed -= 1,
+            |counted| counted.delivered -= 1,
+            |counted| counted.retracted += 1,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let (accounts, mut counted) = accounts();
+            change(&mut counted);
+            assert!(!holds(&accounts, &counted, 0), "change {number}");
+        }
+    }
+
+    #[test]
+    fn a_restored_signal_is_latched_or_collapsed_with_one_that_was_quicker() {
+        let (mut accounts, mut counted) = accounts();
+        accounts.upset_at_rest(1);
+        counted.latched += 1;
+        counted.delivered += 1;
+        assert!(holds(&accounts, &counted, 0));
+        (counted.latched, counted.collapsed) = (counted.latched - 1, counted.collapsed + 1);
+        assert!(!holds(&accounts, &counted, 0));
+        accounts.restored_among_signals = 1;
+        assert!(holds(&accounts, &counted, 0));
+    }
+
+    #[test]
+    fn what_a_device_process_has_ends_once() {
+        let (mut accounts, mut counted) = accounts();
+        (accounts.told.written, accounts.told.handed_over) = (0, 3);
+        (counted.handed_over, counted.delivered) = (3, 60);
+        let judge = |pending| accounts.judge_kept(&counted, pending, Delivery::DeviceProcess);
+        assert!(judge(9).is_ok());
+        assert!(judge(10).is_err());
+    }
+}

@@ -62,8 +62,8 @@ fn soak(args: &SoakArgs, delivery: Delivery, seed: u64, share: Duration) -> Row 
         while row.figures.rounds == 0 || started.elapsed() < share {
             let round = row.figures.rounds;
             row.figures.rounds += 1;
-            // A round does the same whatever was before it.
-            let random = fastrand::Rng::with_seed(seed.wrapping_add(round));
+            // What is done in a round follows from its number, however the threads got on in those before.
+            let random = fastrand::Rng::with_seed(seed.rotate_left(32) ^ round);
             let done = Round::run(&mut subject, &mut row.figures, random);
             done.map_err(|failure| format!("seed {seed}, round {round}: {failure}"))?;
         }
