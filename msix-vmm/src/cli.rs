@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Device(DeviceArgs),
     /// Move a VM under interrupt load from process to process, and see that no interrupt is lost or invented
     Migrate(MigrateArgs),
+    /// Do everything at random for a long time, and see that no interrupt is lost or invented and that the accounts add up
+    Soak(SoakArgs),
     /// Host a VM for `migrate`, which starts it
     #[command(name = HOST_COMMAND, hide = true)]
     MigrateHost,
@@ -42,6 +44,9 @@ pub(crate) struct DeviceArgs {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=2048))]
     pub(crate) vectors: u16,
 }
+
+/// A year.
+const MOST_MINUTES: f64 = 525_600.0;
 
 /// The command by which `migrate` starts the processes that host its VM.
 pub(crate) const HOST_COMMAND: &str = "migrate-host";
@@ -69,6 +74,53 @@ pub(crate) struct MigrateArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SoakArgs {
+    /// How long, in minutes, all deliveries together
+    #[arg(long, value_name = "N", default_value = "1", value_parser = minutes)]
+    pub(crate) minutes: f64,
+    /// How interrupts get to the guest [default: one after the other]
+    #[arg(long, value_enum)]
+    pub(crate) delivery: Option<SoakDelivery>,
+    /// Vectors of the device, 4 to 200
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(4..=200))]
+    pub(crate) vectors: u16,
+    /// Seed of everything random [default: another one every time]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How interrupts get to the guest, and where the device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SoakDelivery {
+    /// The latch in memory and `KVM_SIGNAL_MSI`
+    Signal,
+    /// An eventfd for every vector
+    Irqfd,
+    /// The device in a process of its own
+    DeviceProcess,
+}
+
+impl From<SoakDelivery> for Delivery {
+    fn from(delivery: SoakDelivery) -> Self {
+        match delivery {
+            SoakDelivery::Signal => Self::Signal,
+            SoakDelivery::Irqfd => Self::Irqfd,
+            SoakDelivery::DeviceProcess => Self::DeviceProcess,
+        }
+    }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if minutes > 0.0 && minutes <= MOST_MINUTES => Ok(minutes),
+        _ => Err(format!("a number over 0, of at most {MOST_MINUTES} minutes, is what is needed")),
+    }
 }
 
 fn cpus(text: &str) -> Result<usize, String> {

@@ -9,6 +9,7 @@ mod device_process;
 mod machine;
 mod migrate;
 mod qemu;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args).map_err(|error| error.to_string()),
         Command::Device(args) => device_process::run(&args).map_err(|error| error.to_string()),
         Command::Migrate(args) => migrate::run(&args).map_err(|error| error.to_string()),
+        Command::Soak(args) => soak::run(&args).map_err(|error| error.to_string()),
         Command::MigrateHost => migrate::host().map_err(|error| error.to_string()),
         Command::QemuDiff(args) => qemu::run(&args).map_err(|error| error.to_string()),
     };

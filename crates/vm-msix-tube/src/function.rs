@@ -25,6 +25,8 @@ pub(crate) struct Control {
     pub(crate) link: Link,
     /// By vector: whether the VMM has its eventfd.
     pub(crate) brought: Box<[bool]>,
+    /// Vectors whose latched signals were sent when they changed eventfds: the next late events tell.
+    pub(crate) delivered: Vec<VectorIndex>,
 }
 
 impl Function {
@@ -209,8 +211,11 @@ impl Function {
         }
     }
 
-    /// Closes what could not be opened after all, and reports it.
+    /// Reports what was delivered meanwhile; closes what could not be opened after all, and reports it.
     pub(crate) fn hear_late_events(&self, control: &mut Control, report: Report<'_>) {
+        for vector in std::mem::take(&mut control.delivered) {
+            report(vector, RouteEvent::Delivered);
+        }
         if control.link.hear().is_err() || control.link.is_over() {
             return self.end(control, report);
         }
@@ -259,7 +264,7 @@ impl Function {
             self.eventfds().set(b, of_a);
         }
         for (vector, route) in routes {
-            self.set_latch(vector, route, &mut |_, _| {});
+            self.reopen_latch(control, vector, route);
         }
         swapped
     }
@@ -297,7 +302,7 @@ impl Function {
             control.brought[vector.as_usize()] = false;
             return brought.inspect_err(|_| self.reopen(control, vector, route));
         }
-        self.set_latch(vector, route, &mut |_, _| {});
+        self.reopen_latch(control, vector, route);
         brought
     }
 
@@ -313,8 +318,17 @@ impl Function {
         }
         if failed {
             // The connection is over, as late events tell of what is open here.
-            self.set_latch(vector, route, &mut |_, _| {});
+            self.reopen_latch(control, vector, route);
         }
+    }
+
+    /// Gives a latch its route back, and remembers if that delivered something.
+    fn reopen_latch(&self, control: &mut Control, vector: VectorIndex, route: Route) {
+        self.set_latch(vector, route, &mut |vector, event| {
+            if matches!(event, RouteEvent::Delivered) {
+                control.delivered.push(vector);
+            }
+        });
     }
 }
 

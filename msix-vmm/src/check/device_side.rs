@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use vm_msix::{IrqfdBackend, MsiBackend, MsixError, MsixStateV1, Signal};
+use vm_msix::{Counts, IrqfdBackend, MsiBackend, MsixError, MsixStateV1, Signal};
 
 use crate::device::TestDevice;
 
@@ -38,8 +38,10 @@ pub(crate) trait DeviceSide: Send + Sync {
     fn enabled(&self) -> Done<bool>;
     /// Vectors that are not routed as the registers ask.
     fn unsynced(&self) -> Done<usize>;
-    /// Accesses that the observer counted as illegal.
-    fn illegal_accesses(&self) -> Done<u64>;
+    /// Waits until every vector is routed as the registers ask.
+    fn flush(&self) -> Done<()>;
+    /// What the observer has counted.
+    fn counts(&self) -> Done<Counts>;
 }
 
 impl<B: MsiBackend + 'static> DeviceSide for TestDevice<B> {
@@ -72,8 +74,12 @@ impl<B: MsiBackend + 'static> DeviceSide for TestDevice<B> {
         Ok(self.msix().unsynced().count())
     }
 
-    fn illegal_accesses(&self) -> Done<u64> {
-        Ok(self.msix().observer().counts().illegal_accesses)
+    fn flush(&self) -> Done<()> {
+        Ok(self.msix().flush()?)
+    }
+
+    fn counts(&self) -> Done<Counts> {
+        Ok(self.msix().observer().counts())
     }
 }
 

@@ -1,16 +1,21 @@
 //! The check: every scenario, on every configuration, and what was seen.
 
 pub(crate) mod configuration;
+pub(crate) mod descriptors;
 pub(crate) mod device_side;
+pub(crate) mod driving;
 mod guest_registers;
+pub(crate) mod ledger;
 pub(crate) mod message_log;
 pub(crate) mod parts;
-mod remote;
+pub(crate) mod remote;
 mod report;
+pub(crate) mod rest;
 pub(crate) mod rig;
 mod scenarios;
 mod screen;
 pub(crate) mod storm;
+pub(crate) mod tally;
 pub(crate) mod verdict;
 
 use std::io;

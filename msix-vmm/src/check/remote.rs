@@ -5,15 +5,16 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use serde::de::DeserializeOwned;
-use vm_msix::{MsixStateV1, Signal};
+use vm_msix::{Counts, MsixStateV1, Signal};
 use vm_msix_kvm::KvmMsi;
 use vm_msix_tube::{Quota, Server, ServerError, SessionEnd, Tube, TubeError};
 
+use super::descriptors::DescriptorAction;
 use super::device_side::{DeviceSide, Done, Producer};
 use super::rig::HANG;
 use super::verdict::Failure;
 use crate::device::PciDevice;
-use crate::device_process::{DeviceProcess, Forbidden, Request, StartError};
+use crate::device_process::{Counted, DeviceProcess, Forbidden, Request, StartError};
 
 /// A function whose registers and latches are in another process. Where that is gone, it reads as nothing.
 pub(crate) struct RemoteDevice {
@@ -65,6 +66,11 @@ impl RemoteDevice {
     /// Has the process do what it must not do.
     pub(crate) fn attempt(&self, forbidden: Forbidden) -> Done<()> {
         self.ask(&Request::Try(forbidden))
+    }
+
+    /// Has it do something with the descriptors of its vectors.
+    pub(crate) fn act_on_descriptors(&self, action: DescriptorAction) -> Done<()> {
+        self.act(&Request::Descriptors(action))
     }
 
     /// Ends the process with `SIGKILL`, wherever it is.
@@ -176,8 +182,12 @@ impl DeviceSide for RemoteDevice {
         self.act(&Request::Unsynced)
     }
 
-    fn illegal_accesses(&self) -> Done<u64> {
-        self.act(&Request::IllegalAccesses)
+    fn flush(&self) -> Done<()> {
+        self.act(&Request::Flush)
+    }
+
+    fn counts(&self) -> Done<Counts> {
+        self.act(&Request::Counts).map(|Counted(counts)| counts)
     }
 }
 

@@ -189,7 +189,7 @@ impl Rig {
             // A device process has the latches. What it sends, it hands to KVM.
             (Delivery::DeviceProcess, Signal::Sent) => Signal::HandedOver,
             // A writer of a descriptor is told nothing.
-            (Delivery::Irqfd, _) if !self.is_trigger(vector) => Signal::HandedOver,
+            (Delivery::Irqfd, _) if self.is_written(vector) => Signal::HandedOver,
             _ => wanted,
         };
         equal(format_args!("signal on vector {vector}"), self.trigger(vector)?, wanted)
@@ -234,16 +234,21 @@ impl Rig {
     }
 
     /// The place of the device process.
-    pub(crate) fn remote(&self) -> Result<&RemoteDevice, Failure> {
-        self.remote.as_deref().ok_or_else(|| Failure::Seen("the device has no process".into()))
+    pub(crate) fn remote(&self) -> Result<&Arc<RemoteDevice>, Failure> {
+        self.remote.as_ref().ok_or_else(|| Failure::Seen("the device has no process".into()))
     }
 
     /// Whether a vector is signalled by a trigger in the VMM, whose messages all pass the log, and not by a descriptor.
     pub(crate) fn is_trigger(&self, vector: u16) -> bool {
         match self.configuration.delivery {
             Delivery::Signal | Delivery::Host => true,
-            Delivery::Irqfd => !vector.is_multiple_of(2),
+            Delivery::Irqfd => !self.is_written(vector),
             Delivery::DeviceProcess => false,
         }
+    }
+
+    /// Whether a vector is signalled by a writer of its descriptor, who knows nothing of MSI-X, and whom nobody counts.
+    pub(crate) fn is_written(&self, vector: u16) -> bool {
+        self.configuration.delivery == Delivery::Irqfd && vector.is_multiple_of(2)
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::configuration::Delivery;
 use super::rig::{HANG, Rig};
+use super::tally::Tally;
 use super::verdict::{Failure, Verdict, holds};
 
 /// How a storm blows.
@@ -22,6 +23,9 @@ const GUSTS: Gusts = Gusts { signals: 256, breath: Duration::from_micros(100) };
 /// Linux 6.18 has let KVM's worker, which a masking write waits for, wait beside them for a minute.
 const GUSTS_OF_A_PROCESS: Gusts = Gusts { signals: 16, breath: Duration::from_millis(1) };
 
+/// Of so many in 256 signals, a signal of some vector is taken back.
+const RETRACTS: u8 = 4;
+
 /// When a vector is signalled next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -29,6 +33,41 @@ pub(crate) enum Pace {
     Storm,
     /// When its handler has run for the signal before: handler runs = signals, exactly.
     Handshake,
+}
+
+impl Pace {
+    /// Vectors differ in what judges them and in what signals them: these are all kinds.
+    pub(crate) const KINDS: u16 = 4;
+
+    /// Where both paces are wanted. Every other pair is for the one oracle and for the other; on descriptors, every other
+    /// vector is written by somebody who knows nothing of MSI-X.
+    pub(crate) fn of(vector: u16) -> Self {
+        if vector % Self::KINDS < 2 { Self::Storm } else { Self::Handshake }
+    }
+}
+
+/// What of a vector's signals need not come, and what comes once more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Forgiven {
+    /// Pending signals that were taken back: by the device, a reset or a restore.
+    pub(crate) taken_back: u64,
+    /// Whether the last one was: its number need not be seen.
+    pub(crate) last: bool,
+    /// Signals that a saved state brought once more.
+    pub(crate) restored: u64,
+}
+
+impl Forgiven {
+    /// What is pending is taken back.
+    pub(crate) fn take_back(&mut self) {
+        self.taken_back += 1;
+        self.last = true;
+    }
+
+    /// Whether a handler that ran so often for so many signals owes nothing.
+    pub(crate) fn are_due(&self, runs: u64, signals: u64) -> bool {
+        runs + self.taken_back == signals + self.restored
+    }
 }
 
 /// A vector in a storm.
@@ -39,6 +78,10 @@ pub(crate) struct Stormed {
     pub(crate) pace: Pace,
     /// How many signals there have been, and so the last number.
     pub(crate) signals: u64,
+    /// What of them need not come.
+    pub(crate) forgiven: Forgiven,
+    /// What the device was told of those of this storm.
+    pub(crate) tally: Tally,
 }
 
 /// The threads that signal, as the driver's side of a scenario sees them.
@@ -47,6 +90,7 @@ pub(crate) struct Storm {
     granted: AtomicU64,
     signals: AtomicU64,
     over: AtomicBool,
+    retracting: bool,
 }
 
 impl Storm {
@@ -63,7 +107,12 @@ impl Storm {
 
     fn granted(signals: u64) -> Self {
         let (granted, signals) = (AtomicU64::new(signals), AtomicU64::new(0));
-        Self { granted, signals, over: AtomicBool::new(false) }
+        Self { granted, signals, over: AtomicBool::new(false), retracting: false }
+    }
+
+    /// Has the threads take signals back now and then.
+    pub(crate) fn retracting(self) -> Self {
+        Self { retracting: true, ..self }
     }
 
     /// Lets each thread make so many more signals.
@@ -87,7 +136,7 @@ impl Storm {
     fn rage(
         &self,
         rig: &Rig,
-        mut stormed: Vec<Stormed>,
+        mut all: Vec<Stormed>,
         mut random: fastrand::Rng,
     ) -> Result<Vec<Stormed>, Failure> {
         let gusts = match rig.configuration.delivery {
@@ -95,13 +144,13 @@ impl Storm {
             Delivery::Signal | Delivery::Irqfd | Delivery::Host => GUSTS,
         };
         let mut made = 0;
-        while !stormed.is_empty() && !self.over.load(Ordering::Acquire) {
+        while !all.is_empty() && !self.over.load(Ordering::Acquire) {
             if made == self.granted.load(Ordering::Acquire) {
                 thread::sleep(gusts.breath);
                 continue;
             }
-            let index = random.usize(..stormed.len());
-            let stormed = &mut stormed[index];
+            let index = random.usize(..all.len());
+            let stormed = &mut all[index];
             if !stormed.is_due(rig) {
                 thread::yield_now();
                 continue;
@@ -110,12 +159,18 @@ impl Storm {
             for &entry in &stormed.entries {
                 rig.machine.set_sequence(entry, stormed.signals);
             }
-            rig.trigger(stormed.vector).inspect_err(|_| self.end())?;
+            let signal = rig.trigger(stormed.vector).inspect_err(|_| self.end())?;
+            stormed.forgiven.last = false;
+            stormed.tally.count(rig, stormed.vector, signal);
+            if self.retracting && random.u8(..) < RETRACTS {
+                let index = random.usize(..all.len());
+                all[index].retract(rig).inspect_err(|_| self.end())?;
+            }
             if self.signals.fetch_add(1, Ordering::AcqRel).is_multiple_of(gusts.signals) {
                 thread::sleep(gusts.breath);
             }
         }
-        Ok(stormed)
+        Ok(all)
     }
 
     fn end(&self) {
@@ -126,12 +181,22 @@ impl Storm {
 impl Stormed {
     /// Not yet signalled, at this pace.
     pub(crate) fn new(vector: u16, entries: Vec<u16>, pace: Pace) -> Self {
-        Self { vector, entries, pace, signals: 0 }
+        let (forgiven, tally) = (Forgiven::default(), Tally::default());
+        Self { vector, entries, pace, signals: 0, forgiven, tally }
+    }
+
+    /// Takes a pending signal back, if there is one.
+    fn retract(&mut self, rig: &Rig) -> Verdict {
+        if rig.device.retract(self.vector)? {
+            self.forgiven.take_back();
+            self.tally.retracted += 1;
+        }
+        Ok(())
     }
 
     fn is_due(&self, rig: &Rig) -> bool {
         let runs = || u64::from(rig.machine.runs(self.vector));
-        self.pace == Pace::Storm || runs() == self.signals
+        self.pace == Pace::Storm || self.forgiven.are_due(runs(), self.signals)
     }
 }
 

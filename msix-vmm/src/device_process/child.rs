@@ -6,10 +6,11 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use vm_msix_tube::{Tube, TubeBackend, TubeError};
+use vm_msix_tube::{Tube, TubeBackend, TubeError, TubeIrqfd};
 
 use super::confinement::{ConfinementError, confine};
-use super::protocol::{FIRST_TUBE, Request, TRIGGER_TUBES, Told};
+use super::protocol::{Counted, FIRST_TUBE, Request, TRIGGER_TUBES, Told};
+use crate::check::descriptors::Holders;
 use crate::check::device_side::{ActionError, DeviceSide, Done, Producer, triggers};
 use crate::cli::DeviceArgs;
 use crate::device::{DeviceError, PciDevice, TestDevice};
@@ -81,8 +82,9 @@ fn signal(tube: &Tube, triggers: &[Producer]) {
 
 /// Does what the VMM asks, until it goes.
 fn serve(device: &Device, tube: &Tube) -> Result<bool, ChildError> {
+    let holders = Holders::new();
     loop {
-        let served = tube.recv().and_then(|request| answer(device, tube, request));
+        let served = tube.recv().and_then(|request| answer(device, &holders, tube, request));
         match served {
             Ok(()) => {}
             Err(TubeError::Disconnected) => return Ok(true),
@@ -91,7 +93,12 @@ fn serve(device: &Device, tube: &Tube) -> Result<bool, ChildError> {
     }
 }
 
-fn answer(device: &Device, tube: &Tube, request: Request) -> Result<(), TubeError> {
+fn answer(
+    device: &Device,
+    holders: &Holders<TubeIrqfd>,
+    tube: &Tube,
+    request: Request,
+) -> Result<(), TubeError> {
     match request {
         Request::ConfigRead { offset, bytes } => {
             let mut data = vec![0xff; bytes.into()];
@@ -113,7 +120,9 @@ fn answer(device: &Device, tube: &Tube, request: Request) -> Result<(), TubeErro
         Request::Restore(state) => tube.send(&device.restore(&state)),
         Request::Enabled => tube.send(&device.enabled()),
         Request::Unsynced => tube.send(&device.unsynced()),
-        Request::IllegalAccesses => tube.send(&device.illegal_accesses()),
+        Request::Flush => tube.send(&device.flush()),
+        Request::Counts => tube.send(&device.counts().map(Counted)),
+        Request::Descriptors(action) => tube.send(&holders.act(device, action)),
         Request::Try(forbidden) => {
             forbidden.attempt();
             tube.send(&())

@@ -14,4 +14,4 @@ mod protocol;
 pub(crate) use child::run;
 pub(crate) use confinement::Forbidden;
 pub(crate) use process::{DeviceProcess, StartError};
-pub(crate) use protocol::Request;
+pub(crate) use protocol::{Counted, Request};

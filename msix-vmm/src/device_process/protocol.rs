@@ -1,9 +1,10 @@
 //! What the VMM asks of its device process. Each request has an answer of a type of its own.
 
 use serde::{Deserialize, Serialize};
-use vm_msix::{MsixStateV1, Signal};
+use vm_msix::{Counts, MsixStateV1, Signal};
 
 use super::confinement::Forbidden;
+use crate::check::descriptors::DescriptorAction;
 
 /// Sockets by which the VMM has the device signal: as many as threads of it that signal at a time.
 pub(super) const TRIGGER_TUBES: usize = 2;
@@ -35,8 +36,12 @@ pub(crate) enum Request {
     Enabled,
     /// `Done<usize>`.
     Unsynced,
-    /// `Done<u64>`.
-    IllegalAccesses,
+    /// `Done<()>`.
+    Flush,
+    /// `Done<Counted>`.
+    Counts,
+    /// `Done<()>`.
+    Descriptors(DescriptorAction),
     /// `()`, if it lives.
     Try(Forbidden),
 }
@@ -52,4 +57,23 @@ enum SignalOnWire {
     Latched,
     Collapsed,
     HandedOver,
+}
+
+/// What an observer has counted, as it goes over the socket.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Counted(#[serde(with = "CountsOnWire")] pub(crate) Counts);
+
+#[derive(Deserialize, Serialize)]
+#[serde(remote = "Counts")]
+struct CountsOnWire {
+    sent: u64,
+    latched: u64,
+    collapsed: u64,
+    handed_over: u64,
+    failed: u64,
+    delivered: u64,
+    retracted: u64,
+    routes_changed: u64,
+    routes_failed: u64,
+    illegal_accesses: u64,
 }

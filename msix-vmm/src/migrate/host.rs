@@ -5,9 +5,11 @@ use std::io::{Stdin, Stdout, stdin, stdout};
 
 use super::hosted::{Hosted, State};
 use super::load;
-use super::messages::{Begin, Held, Order, Reply, Seen, Then};
+use super::messages::{Begin, Held, Order, Reply, Then};
 use super::wire::{Wire, WireError};
-use crate::check::rig::{HANG, Rig};
+use crate::check::driving;
+use crate::check::rest::{self, Seen, once_more};
+use crate::check::rig::Rig;
 use crate::check::storm::Pace;
 use crate::check::verdict::{Failure, Verdict, equal};
 
@@ -36,7 +38,7 @@ fn host(wire: &mut Connection, order: &Order) -> Result<(), Box<dyn Error>> {
     let (hosted, mut signals) = match begin {
         Begin::Boot => {
             let hosted = Hosted::boot(*configuration, *seed)?;
-            load::set_up(&hosted.rig)?;
+            driving::set_up(&hosted.rig)?;
             (hosted, vec![0; configuration.vectors.into()])
         }
         Begin::Continue { .. } => {
@@ -49,7 +51,7 @@ fn host(wire: &mut Connection, order: &Order) -> Result<(), Box<dyn Error>> {
     if let Begin::Continue { held } = begin {
         still_held(rig, held)?;
     }
-    unmask_all(rig)?;
+    driving::unmask_all(rig)?;
     wire.send(&Reply::AtRest(at_rest(rig, &signals)?))?;
 
     match then {
@@ -61,7 +63,7 @@ fn host(wire: &mut Connection, order: &Order) -> Result<(), Box<dyn Error>> {
             wire.send(&state)?;
         }
         Then::Stay => {
-            once_more(rig, &mut signals)?;
+            once_more(rig, &mut signals, |_, _| {})?;
             wire.send(&Reply::AtRest(at_rest(rig, &signals)?))?;
         }
     }
@@ -82,39 +84,13 @@ fn still_held(rig: &Rig, held: &[Held]) -> Verdict {
     rig.intact()
 }
 
-/// Lets everything come.
-fn unmask_all(rig: &Rig) -> Verdict {
-    let mut driver = rig.driver(0);
-    driver.unmask_function();
-    (0..rig.vectors()).for_each(|vector| driver.unmask(vector));
-    rig.intact()
-}
-
-/// Waits until the guest has seen the last signal of every vector, and tells what it has seen; that, too, if it is not what
-/// was waited for, because that is not judged here.
+/// Waits until the guest has seen the last signal of every vector, and tells what it has seen.
 fn at_rest(rig: &Rig, signals: &[u64]) -> Result<Seen, Failure> {
-    let machine = &rig.machine;
-    let vectors = 0..rig.vectors();
-    let has_come = |(vector, &signals): (u16, &u64)| match load::pace(vector) {
-        Pace::Storm => machine.last_seen(vector) == signals,
-        Pace::Handshake => u64::from(machine.runs(vector)) == signals,
-    };
-    machine.wait_until(HANG, &mut || vectors.clone().zip(signals).all(has_come))?;
-    rig.settle()?;
-    Ok(Seen {
-        last: vectors.clone().map(|vector| machine.last_seen(vector)).collect(),
-        runs: vectors.clone().map(|vector| machine.runs(vector)).collect(),
-        unexpected: machine.unexpected_interrupts().len(),
-        unsynced: rig.device.unsynced()?,
+    rest::at_rest(rig, |vector, last, runs| {
+        let signals = signals[usize::from(vector)];
+        match Pace::of(vector) {
+            Pace::Storm => last == signals,
+            Pace::Handshake => u64::from(runs) == signals,
+        }
     })
-}
-
-/// Signals every vector once: it comes behind whatever was still on its way.
-fn once_more(rig: &Rig, signals: &mut [u64]) -> Verdict {
-    for (vector, signals) in (0..).zip(signals) {
-        *signals += 1;
-        rig.machine.set_sequence(vector, *signals);
-        rig.trigger(vector)?;
-    }
-    Ok(())
 }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::ledger::Ledger;
 use super::messages::{Begin, Departure, Order, Then};
 use super::process::{HostError, Process};
 use super::report::Figures;
 use crate::check::configuration::Configuration;
+use crate::check::ledger::Ledger;
 use crate::check::storm::Pace;
 use crate::check::verdict::Failure;
 

@@ -2,15 +2,13 @@
 
 use std::time::Instant;
 
-use vm_msix::MsiMessage;
-
 use super::hosted::Hosted;
 use super::messages::Held;
-use crate::check::message_log::address;
+use crate::check::driving::message;
 use crate::check::rig::{HANG, Rig};
 use crate::check::storm::{Pace, Storm, Stormed, during_storm};
 use crate::check::verdict::{Failure, Verdict, holds};
-use crate::machine::{Access, FIRST_DEVICE_VECTOR, Width};
+use crate::machine::{Access, Width};
 
 /// What the driver does before the VM goes: so many masks, unmasks, moves and reads of the PBA.
 const STEPS: usize = 40;
@@ -18,14 +16,6 @@ const STEPS: usize = 40;
 const GRANT: u64 = 500;
 /// Rounds of the program that the guest is in the middle of when it is stopped, five accesses each.
 const PROGRAM: usize = 100;
-/// Vectors differ in what judges them and in what signals them: these are all kinds.
-const KINDS: u16 = 4;
-
-/// How a vector is signalled. Every other pair is for the one oracle and for the other; on descriptors, every other vector
-/// is written by somebody who knows nothing of MSI-X.
-pub(super) fn pace(vector: u16) -> Pace {
-    if vector % KINDS < 2 { Pace::Storm } else { Pace::Handshake }
-}
 
 /// A VM that was stopped under load.
 pub(super) struct Stopped {
@@ -49,12 +39,12 @@ impl Roles {
     /// Some vectors of each kind are held, one at least; as many under handshake rest, if there are enough.
     fn deal(vectors: u16, random: &mut fastrand::Rng) -> Self {
         let mut roles = Self { held: Vec::new(), resting: Vec::new() };
-        for kind in 0..KINDS {
-            let mut of_kind: Vec<u16> = (kind..vectors).step_by(KINDS.into()).collect();
+        for kind in 0..Pace::KINDS {
+            let mut of_kind: Vec<u16> = (kind..vectors).step_by(Pace::KINDS.into()).collect();
             random.shuffle(&mut of_kind);
             let (held, others) = of_kind.split_at(of_kind.len().div_ceil(4));
             roles.held.extend(held);
-            if pace(kind) == Pace::Handshake {
+            if Pace::of(kind) == Pace::Handshake {
                 roles.resting.extend(&others[..held.len().min(others.len())]);
             }
         }
@@ -69,9 +59,9 @@ pub(super) fn load(hosted: &Hosted, signals: &[u64]) -> Result<Stopped, Failure>
     let Roles { held, resting } = Roles::deal(hosted.rig.vectors(), &mut random);
     let at_pace = |wanted| {
         let all = (0..).zip(signals).filter(|(vector, _)| !resting.contains(vector));
-        let at_it = all.filter(|(vector, _)| pace(*vector) == wanted);
+        let at_it = all.filter(|(vector, _)| Pace::of(*vector) == wanted);
         let stormed =
-            |(vector, &signals)| Stormed { vector, entries: vec![vector], pace: wanted, signals };
+            |(vector, &signals)| Stormed { signals, ..Stormed::new(vector, vec![vector], wanted) };
         at_it.map(stormed).collect()
     };
     let (mut stopped_held, mut since) = (Vec::new(), Instant::now());
@@ -130,11 +120,6 @@ fn step(rig: &Rig, random: &mut fastrand::Rng) {
     }
 }
 
-/// The message that runs this vector's handler on this CPU.
-pub(super) fn message(vector: u16, cpu: usize) -> MsiMessage {
-    MsiMessage::new(address(cpu), u32::from(FIRST_DEVICE_VECTOR) + u32::from(vector))
-}
-
 /// Masks these vectors, lets the CPUs handle what was sent before, and waits until the guest sees in the PBA that all are pending.
 fn hold(rig: &Rig, storm: &Storm, held: &[u16]) -> Result<Vec<Held>, Failure> {
     for &vector in held {
@@ -171,15 +156,4 @@ fn program(rig: &Rig, vectors: &[u16], random: &mut fastrand::Rng) -> Vec<Access
         ]);
     }
     accesses
-}
-
-/// A driver's first steps: MSI-X enabled, every vector with its handler, every other one on each CPU, and masked.
-pub(super) fn set_up(rig: &Rig) -> Verdict {
-    let mut driver = rig.driver(0);
-    driver.enable_under_mask();
-    for vector in 0..rig.vectors() {
-        driver.program(vector, message(vector, usize::from(vector / 2) % rig.machine.cpus()));
-    }
-    driver.unmask_function();
-    rig.intact()
 }

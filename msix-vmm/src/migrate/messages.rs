@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::check::configuration::Configuration;
+use crate::check::rest::Seen;
 
 /// To a host, once, and then it is on its own. If it is to continue, the state comes behind it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,19 +57,6 @@ pub(super) enum Reply {
     Left(Departure),
     /// Something was not as it must be; nothing comes after it.
     Failed(String),
-}
-
-/// What the guest's memory says of interrupts, a number for each vector, and what must not be.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Seen {
-    /// The last number that a handler read.
-    pub(super) last: Vec<u64>,
-    /// How often the handler ran.
-    pub(super) runs: Vec<u32>,
-    /// Interrupts that no vector accounts for.
-    pub(super) unexpected: usize,
-    /// Vectors that are not routed as the registers ask.
-    pub(super) unsynced: usize,
 }
 
 /// A VM that left.

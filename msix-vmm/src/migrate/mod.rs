@@ -1,13 +1,12 @@
 //! A VM under interrupt load that moves from process to process.
 //!
 //! One process starts all others, passes the state from each to the next, which it does not look into, and judges what the guest
-//! has seen ([`ledger`]). Each of the others hosts the VM once ([`mod@host`]): it restores it, lets everything come that was
+//! has seen ([`ledger`](crate::check::ledger)). Each of the others hosts the VM once ([`mod@host`]): it restores it, lets everything come that was
 //! pending, loads it again, and saves it.
 
 mod host;
 mod hosted;
 mod journey;
-mod ledger;
 mod load;
 mod messages;
 mod process;

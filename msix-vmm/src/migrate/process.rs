@@ -4,8 +4,9 @@ use std::io;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::messages::{Departure, Order, Reply, Seen};
+use super::messages::{Departure, Order, Reply};
 use super::wire::{Wire, WireError};
+use crate::check::rest::Seen;
 use crate::cli::HOST_COMMAND;
 
 /// A process of this program that hosts one VM, once. It is killed if it is dropped before its end.

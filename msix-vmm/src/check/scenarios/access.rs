@@ -84,12 +84,12 @@ pub(super) fn odd_accesses(rig: &Rig) -> Result<String, Failure> {
         write(12, Width::Dword, ones),
         read(12, Width::Dword, 1),
     ];
-    let before = rig.device.illegal_accesses()?;
+    let before = rig.device.counts()?.illegal_accesses;
     odd.iter().try_for_each(|case| case.run(rig))?;
-    let reported = rig.device.illegal_accesses()? - before;
+    let reported = rig.device.counts()?.illegal_accesses - before;
     equal("odd accesses reported", reported, odd.len() as u64)?;
     straight.iter().try_for_each(|case| case.run(rig))?;
-    let reported = rig.device.illegal_accesses()? - before;
+    let reported = rig.device.counts()?.illegal_accesses - before;
     equal("straight accesses reported", reported - odd.len() as u64, 0)?;
     rig.silent([0])?;
     rig.driver(0).unmask(0);

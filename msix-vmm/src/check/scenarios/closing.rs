@@ -190,7 +190,7 @@ impl Rig {
     }
 
     /// The vectors whose Pending Bit the guest sees.
-    pub(super) fn pending(&self) -> Vec<u16> {
+    pub(crate) fn pending(&self) -> Vec<u16> {
         let mut driver = self.driver(0);
         let qwords = (0..self.vectors()).step_by(64);
         let bits: Vec<u64> =
