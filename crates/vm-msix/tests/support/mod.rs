@@ -3,6 +3,7 @@
 
 pub(crate) mod endless;
 pub(crate) mod format;
+pub(crate) mod fuzz;
 pub(crate) mod gate;
 pub(crate) mod guest;
 pub(crate) mod host;

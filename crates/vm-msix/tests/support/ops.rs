@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The address and the data of a message.
 pub(crate) type Message = (u64, u32);
 
@@ -9,13 +11,14 @@ pub(crate) type Message = (u64, u32);
 pub(crate) type Told = (u16, Option<Message>);
 
 /// Up to 16 bytes of a write.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<u8>", into = "Vec<u8>")]
 pub(crate) struct Bytes {
     bytes: [u8; 16],
     len: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Op {
     Capability(u64, Bytes),
     Table(u64, Bytes),
@@ -26,11 +29,17 @@ pub(crate) enum Op {
     Reset,
     /// Saves, and restores into the same function.
     SaveRestore,
+    /// Saves, for a restore later.
+    Save,
+    /// Restores what was saved last; does nothing if nothing was.
+    Restore,
+    Pause,
+    Resume,
     Flush,
 }
 
 /// How a route fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Refused,
     Exhausted,
@@ -38,7 +47,7 @@ pub(crate) enum Kind {
 }
 
 /// What is to go wrong next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Fault {
     /// The next opening of a vector.
     Open(u16, Kind),
@@ -86,6 +95,19 @@ impl Bytes {
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+}
+
+/// The first 16, if there are more.
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(&bytes[..bytes.len().min(16)])
+    }
+}
+
+impl From<Bytes> for Vec<u8> {
+    fn from(bytes: Bytes) -> Self {
+        bytes.as_slice().to_vec()
     }
 }
 

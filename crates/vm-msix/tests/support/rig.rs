@@ -7,12 +7,15 @@ use super::host::{AnyBackend, Host};
 use super::ops::{Answer, Fault, Kind, Message, Op, Seen};
 use super::oracle::Oracle;
 use vm_msix::test_utils::Failure;
-use vm_msix::{Counters, MsiMessage, MsixConfig, MsixError, MsixStatus, Route, Signal};
+use vm_msix::{
+    Counters, MsiMessage, MsixConfig, MsixError, MsixStateV1, MsixStatus, Route, Signal,
+};
 
 #[derive(Debug)]
 pub(crate) struct Rig {
     pub(crate) msix: MsixConfig<AnyBackend, Arc<Counters>>,
     host: Host,
+    saved: Option<MsixStateV1>,
 }
 
 fn plain(message: MsiMessage) -> Message {
@@ -31,7 +34,7 @@ impl Rig {
         let backend = host.backend();
         let vectors = backend.vectors().get();
         let msix = MsixConfig::new(vectors, backend, PCI_ID, NAME).unwrap();
-        Self { msix: msix.with_observer(Arc::<Counters>::default()), host }
+        Self { msix: msix.with_observer(Arc::<Counters>::default()), host, saved: None }
     }
 
     pub(crate) fn arm(&self, fault: Fault) {
@@ -109,6 +112,24 @@ impl Rig {
             Op::SaveRestore => {
                 let state = msix.snapshot();
                 msix.restore(&state).unwrap();
+                Answer::Done
+            }
+            Op::Save => {
+                self.saved = Some(msix.snapshot());
+                Answer::Done
+            }
+            Op::Restore => {
+                if let Some(saved) = &self.saved {
+                    msix.restore(saved).unwrap();
+                }
+                Answer::Done
+            }
+            Op::Pause => {
+                msix.pause();
+                Answer::Done
+            }
+            Op::Resume => {
+                msix.resume();
                 Answer::Done
             }
             Op::Flush => match msix.flush() {

@@ -19,7 +19,11 @@ pub(crate) struct Oracle {
     lines: Vec<Line>,
     faults: Faults,
     counts: Counts,
+    saved: Option<Saved>,
 }
+
+/// The registers, and which vectors were pending.
+type Saved = (RegisterFile, Vec<bool>);
 
 impl Oracle {
     pub(crate) fn new(vectors: u16) -> Self {
@@ -28,6 +32,7 @@ impl Oracle {
             lines: vec![Line::NEW; vectors.into()],
             faults: Faults::default(),
             counts: Counts::default(),
+            saved: None,
         }
     }
 
@@ -44,6 +49,7 @@ impl Oracle {
         self.registers == other.registers
             && self.lines == other.lines
             && self.faults == other.faults
+            && self.saved == other.saved
     }
 
     pub(crate) fn live(&self, vector: usize) -> Option<Message> {
@@ -141,7 +147,23 @@ impl Oracle {
                 Answer::Done
             }
             Op::SaveRestore => {
-                self.save_restore(seen);
+                let saved = self.save();
+                self.restore(saved, seen);
+                Answer::Done
+            }
+            Op::Save => {
+                self.saved = Some(self.save());
+                Answer::Done
+            }
+            Op::Restore => {
+                if let Some(saved) = self.saved.clone() {
+                    self.restore(saved, seen);
+                }
+                Answer::Done
+            }
+            Op::Pause | Op::Resume => {
+                self.registers.paused = op == Op::Pause;
+                self.sync_all(false, seen);
                 Answer::Done
             }
             Op::Flush => self.flush(seen),
@@ -194,11 +216,16 @@ impl Oracle {
         }
     }
 
-    fn save_restore(&mut self, seen: &mut Seen) {
-        let registers = self.registers.clone();
-        let pending: Vec<bool> = self.lines.iter().map(|line| line.pending).collect();
+    fn save(&self) -> Saved {
+        (self.registers.clone(), self.lines.iter().map(|line| line.pending).collect())
+    }
+
+    /// Who paused the function goes on having it paused.
+    fn restore(&mut self, (registers, pending): Saved, seen: &mut Seen) {
+        let paused = self.registers.paused;
         self.reset(seen);
         self.registers = registers;
+        self.registers.paused = paused;
         for (line, pending) in self.lines.iter_mut().zip(pending) {
             line.pending = pending;
             self.counts.latched += u64::from(pending);

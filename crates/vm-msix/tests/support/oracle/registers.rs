@@ -13,6 +13,7 @@ pub(crate) struct RegisterFile {
     control: u8,
     table: Vec<u8>,
     pub(crate) bus_master: bool,
+    pub(crate) paused: bool,
 }
 
 /// Bytes `offset..offset + len` of a region of `size` bytes, if an access may have them.
@@ -24,8 +25,8 @@ pub(crate) fn span(offset: u64, len: usize, size: usize) -> Option<std::ops::Ran
 
 impl RegisterFile {
     pub(crate) fn new(vectors: u16) -> Self {
-        let mut file =
-            Self { control: 0, table: vec![0; 16 * usize::from(vectors)], bus_master: true };
+        let table = vec![0; 16 * usize::from(vectors)];
+        let mut file = Self { control: 0, table, bus_master: true, paused: false };
         file.reset();
         file
     }
@@ -83,7 +84,8 @@ impl RegisterFile {
 
     /// What the guest wants of a vector: its message, or silence.
     pub(crate) fn wish(&self, vector: usize) -> Option<Message> {
-        if self.control != 0x80 || !self.bus_master || self.mask_bit(vector) {
+        let held = self.paused || !self.bus_master;
+        if self.control != 0x80 || held || self.mask_bit(vector) {
             return None;
         }
         let entry = &self.table[16 * vector..];
