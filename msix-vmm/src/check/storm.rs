@@ -99,7 +99,7 @@ impl Storm {
         Self::granted(u64::MAX)
     }
 
-    /// One that pauses until the driver [grants](Self::grant) it something: a driver whose CPU has to handle
+    /// One that pauses until the driver [grants](Self::rage_on) it something: a driver whose CPU has to handle
     /// it gets on with its program at some time, however slow that CPU is.
     pub(crate) fn rationed() -> Self {
         Self::granted(0)
@@ -115,14 +115,21 @@ impl Storm {
         Self { retracting: true, ..self }
     }
 
-    /// Lets each thread make so many more signals.
-    pub(crate) fn grant(&self, signals: u64) {
+    /// Lets each thread make so many more signals, and returns in the middle of them or after them.
+    pub(crate) fn rage_on(&self, signals: u64) -> Verdict {
+        // Before the grant: a thread may be done with it at once.
+        let before = self.signals.load(Ordering::Acquire);
         self.granted.fetch_add(signals, Ordering::AcqRel);
+        self.wait_for(before + 10)
     }
 
     /// Returns when more signals have come, so that what follows is done in the middle of them.
     pub(crate) fn let_it_rage(&self) -> Verdict {
-        let (enough, started) = (self.signals.load(Ordering::Acquire) + 10, Instant::now());
+        self.wait_for(self.signals.load(Ordering::Acquire) + 10)
+    }
+
+    fn wait_for(&self, enough: u64) -> Verdict {
+        let started = Instant::now();
         while self.signals.load(Ordering::Acquire) < enough && !self.over.load(Ordering::Acquire) {
             holds(started.elapsed() < HANG, || "a trigger hangs".into())?;
             thread::yield_now();

@@ -101,8 +101,7 @@ fn drive(
 
 /// Returns in the middle of signals that have just been granted.
 fn rage_on(storm: &Storm) -> Verdict {
-    storm.grant(GRANT);
-    storm.let_it_rage()
+    storm.rage_on(GRANT)
 }
 
 fn step(rig: &Rig, random: &mut fastrand::Rng) {

@@ -53,8 +53,7 @@ impl Work<'_> {
             Delivery::Signal | Delivery::Irqfd | Delivery::Host => GRANT,
         };
         for _ in 0..STEPS {
-            storm.grant(grant);
-            storm.let_it_rage()?;
+            storm.rage_on(grant)?;
             match self.random.u8(..64) {
                 0..50 => self.drive(),
                 50..60 => self.change_descriptors()?,
