@@ -9,6 +9,7 @@ mod device_process;
 mod machine;
 mod migrate;
 mod qemu;
+mod report;
 mod soak;
 
 use std::process::ExitCode;

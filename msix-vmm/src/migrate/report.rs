@@ -1,38 +1,11 @@
-//! What was seen, for people and for machines.
+//! What is measured on a journey.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::messages::Departure;
-
-/// All journeys.
-#[derive(Debug, Serialize)]
-pub(super) struct Report {
-    /// The seed of everything random.
-    pub(super) seed: u64,
-    /// Why there was no journey, if there was none.
-    pub(super) skipped: Option<String>,
-    /// The journeys.
-    pub(super) rows: Vec<Row>,
-}
-
-/// One journey.
-#[derive(Debug, Serialize)]
-pub(super) struct Row {
-    /// The VM.
-    pub(super) configuration: String,
-    /// Whether everything was as it must be, after each migration and at the end.
-    pub(super) passed: bool,
-    /// What was not.
-    pub(super) failure: Option<String>,
-    /// What was measured up to the end, or to the failure.
-    #[serde(flatten)]
-    pub(super) figures: Figures,
-    /// How long it all took.
-    pub(super) seconds: f64,
-}
+use crate::report;
 
 /// What was measured.
 #[derive(Debug, Default, Serialize)]
@@ -95,34 +68,31 @@ fn median<T: Copy + Default + Ord>(values: &[T]) -> T {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { configuration, passed, failure, figures, seconds } = self;
-        let Figures { migrations, masked_and_pending, masked_and_pending_min, .. } = figures;
-        let verdict = if *passed { "ok" } else { "FAILED" };
-        writeln!(f, "  {verdict:<6} {configuration}: {migrations} migrations in {seconds:.1} s")?;
-        if let Some(failure) = failure {
-            writeln!(f, "         {failure}")?;
-        }
-        let (median, max) = (figures.milliseconds_median, figures.milliseconds_max);
-        writeln!(f, "         at a standstill for {median:.1} ms, {max:.1} at most")?;
-        let (median, max) = (figures.bytes_median, figures.bytes_max);
-        writeln!(f, "         {median} bytes of state, {max} at most")?;
-        writeln!(
-            f,
-            "         {masked_and_pending} vectors travelled masked and pending, {masked_and_pending_min} or more each time"
-        )?;
-        writeln!(
-            f,
-            "         {} interrupts travelled in local APICs, {} CPUs not halted, {} times in the middle of the driver's accesses",
-            figures.in_apics, figures.cpus_at_work, figures.while_driving
-        )?;
-        write!(
-            f,
-            "         {} signals in a storm: the last one seen of every vector, each time; {} under handshake: {}",
-            figures.signals_in_storm,
-            figures.signals_under_handshake,
-            if *passed { "as many handler runs" } else { "see above" },
-        )
+impl report::Figures for Figures {
+    fn extent(&self) -> String {
+        format!("{} migrations", self.migrations)
+    }
+
+    fn lines(&self, passed: bool) -> Vec<String> {
+        let Self { masked_and_pending, masked_and_pending_min, .. } = self;
+        let handled = if passed { "as many handler runs" } else { "see above" };
+        vec![
+            format!(
+                "at a standstill for {:.1} ms, {:.1} at most",
+                self.milliseconds_median, self.milliseconds_max
+            ),
+            format!("{} bytes of state, {} at most", self.bytes_median, self.bytes_max),
+            format!(
+                "{masked_and_pending} vectors travelled masked and pending, {masked_and_pending_min} or more each time"
+            ),
+            format!(
+                "{} interrupts travelled in local APICs, {} CPUs not halted, {} times in the middle of the driver's accesses",
+                self.in_apics, self.cpus_at_work, self.while_driving
+            ),
+            format!(
+                "{} signals in a storm: the last one seen of every vector, each time; {} under handshake: {handled}",
+                self.signals_in_storm, self.signals_under_handshake
+            ),
+        ]
     }
 }
