@@ -1,29 +1,17 @@
 //! The benches as their user runs them: what they print, not what they measure.
 
+mod support;
+
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::process::Command;
 
 use serde_json::Value;
+use support::{json, msix_vmm, stderr, there_is_kvm};
 
 /// Runs the benches, shortly, and reads their JSON.
 fn bench(args: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_msix-vmm"))
-        .args(["bench", "--quick", "--json"])
-        .args(args)
-        .output()
-        .expect("it starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).expect("it prints JSON")
-}
-
-fn kvm() -> bool {
-    let Err(error) = File::options().read(true).write(true).open("/dev/kvm") else {
-        return true;
-    };
-    assert!(std::env::var_os("REQUIRE_KVM").is_none(), "REQUIRE_KVM is set, and /dev/kvm: {error}");
-    false
+    let output = msix_vmm(&[&["bench", "--quick", "--json"], args].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    json(&output)
 }
 
 /// What needs no KVM, in signal mode.
@@ -62,7 +50,7 @@ fn names<'a>(rows: &[&'a Value]) -> BTreeSet<&'a str> {
 #[test]
 fn every_workload_is_measured_in_both_modes() {
     let rows = bench(&[]);
-    let kvm = kvm();
+    let kvm = there_is_kvm();
     let anywhere = BTreeSet::from(ANYWHERE);
     let on_kvm: BTreeSet<_> = ANYWHERE.into_iter().chain(ON_KVM).collect();
     let none = BTreeSet::new();
@@ -105,8 +93,7 @@ fn a_part_can_be_asked_for() {
 
 #[test]
 fn counting_alone_prints_a_total() {
-    if !kvm() {
-        eprintln!("skipped: no /dev/kvm");
+    if !there_is_kvm() {
         return;
     }
     let counted = bench(&["--count", "--mode", "irqfd", "--vectors", "3"]);
@@ -121,9 +108,8 @@ fn counting_alone_prints_a_total() {
 
 #[test]
 fn a_name_that_no_workload_has_is_refused_with_those_that_there_are() {
-    let mut bench = std::process::Command::new(env!("CARGO_BIN_EXE_msix-vmm"));
-    let output = bench.args(["bench", "--only", "nonsense"]).output().unwrap();
+    let output = msix_vmm(&["bench", "--only", "nonsense"]);
     assert!(!output.status.success());
-    let said = String::from_utf8(output.stderr).unwrap();
+    let said = stderr(&output);
     assert!(said.contains("\"nonsense\"") && said.contains("bring-up/linux"), "{said}");
 }

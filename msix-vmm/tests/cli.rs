@@ -1,21 +1,15 @@
 //! The program as its user runs it.
 
-use std::fs::File;
-use std::process::{Command, Output};
+mod support;
+
+use std::process::Output;
 
 use serde_json::Value;
-
-fn msix_vmm(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_msix-vmm")).args(args).output().expect("it starts")
-}
-
-fn stdout(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).expect("it prints text")
-}
+use support::{json, msix_vmm, refuses, stdout, there_is_kvm};
 
 /// Asserts that every row of a JSON report passed, and returns it.
 fn passed(output: &Output) -> Value {
-    let report: Value = serde_json::from_str(stdout(output)).expect("it prints JSON");
+    let report = json(output);
     let failed: Vec<_> =
         report["rows"].as_array().unwrap().iter().filter(|row| row["passed"] != true).collect();
     assert!(failed.is_empty() && output.status.success(), "{failed:#?}");
@@ -41,12 +35,7 @@ fn the_check_passes_in_process() {
 
 #[test]
 fn the_check_passes_on_a_real_guest() {
-    if let Err(error) = File::options().read(true).write(true).open("/dev/kvm") {
-        assert!(
-            std::env::var_os("REQUIRE_KVM").is_none(),
-            "REQUIRE_KVM is set, and /dev/kvm: {error}"
-        );
-        eprintln!("skipped: /dev/kvm: {error}");
+    if !there_is_kvm() {
         return;
     }
     let report = passed(&msix_vmm(&["check", "--machine", "kvm", "--json", "--vectors", "9"]));
@@ -79,10 +68,6 @@ fn bad_arguments_are_refused_with_what_would_be_good() {
         (&["--seed", "-1"], "-1"),
         (&["transmogrify"], "transmogrify"),
     ] {
-        let output = msix_vmm(args);
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(error.contains(said), "{args:?}: {error}");
-        assert!(output.stdout.is_empty(), "{args:?}");
+        refuses(&[], args, said);
     }
 }

@@ -1,30 +1,17 @@
 //! The check with the device in a process of its own.
 
-use std::fs::File;
-use std::process::{Command, Output};
+mod support;
 
-use serde_json::Value;
-
-fn msix_vmm(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_msix-vmm")).args(args).output().expect("it starts")
-}
-
-/// Whether there is KVM to test with.
-fn has_kvm() -> bool {
-    let Err(error) = File::options().read(true).write(true).open("/dev/kvm") else { return true };
-    assert!(std::env::var_os("REQUIRE_KVM").is_none(), "REQUIRE_KVM is set, and /dev/kvm: {error}");
-    eprintln!("skipped: /dev/kvm: {error}");
-    false
-}
+use support::{json, msix_vmm, stderr, stdout, there_is_kvm};
 
 #[test]
 fn every_scenario_passes_with_the_device_in_a_process_of_its_own() {
-    if !has_kvm() {
+    if !there_is_kvm() {
         return;
     }
     let output =
         msix_vmm(&["check", "--device-process", "--json", "--vectors", "64", "--seed", "1"]);
-    let report: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    let report = json(&output);
     let rows = report["rows"].as_array().unwrap();
     let failed: Vec<_> = rows.iter().filter(|row| row["passed"] != true).collect();
     assert!(failed.is_empty() && output.status.success(), "{failed:#?}");
@@ -52,7 +39,7 @@ fn every_scenario_passes_with_the_device_in_a_process_of_its_own() {
 #[test]
 fn a_device_process_on_a_machine_without_kvm_is_refused() {
     let output = msix_vmm(&["--device-process", "--machine", "host"]);
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let error = stderr(&output);
     assert!(error.contains("--device-process needs KVM"), "{error}");
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
@@ -64,6 +51,6 @@ fn the_command_of_a_device_process_is_for_the_check_alone() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{output:?}");
     let help = msix_vmm(&["--help"]);
-    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let help = stdout(&help);
     assert!(!help.lines().any(|line| line.trim_start().starts_with("device ")), "{help}");
 }

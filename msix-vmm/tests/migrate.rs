@@ -1,29 +1,16 @@
 //! A VM that moves between processes, as its user starts it.
 
-use std::fs::File;
-use std::process::{Command, Output};
+mod support;
+
+use std::process::Command;
 
 use serde_json::Value;
-
-fn migrate(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_msix-vmm"));
-    command.arg("migrate").args(args).output().expect("it starts")
-}
-
-fn there_is_kvm() -> bool {
-    let Err(error) = File::options().read(true).write(true).open("/dev/kvm") else {
-        return true;
-    };
-    assert!(std::env::var_os("REQUIRE_KVM").is_none(), "REQUIRE_KVM is set, and /dev/kvm: {error}");
-    eprintln!("skipped: /dev/kvm: {error}");
-    false
-}
+use support::{json, msix_vmm, refuses, stderr, there_is_kvm};
 
 /// Moves a VM, asserts that all was as it must be, and returns what was measured with each mode of delivery.
 fn moved(args: &[&str]) -> Vec<Value> {
-    let output = migrate(args);
-    let text = String::from_utf8_lossy(&output.stdout);
-    let report: Value = serde_json::from_str(&text).expect("it prints JSON");
+    let output = msix_vmm(&[&["migrate"], args].concat());
+    let report = json(&output);
     assert!(output.status.success(), "{report:#}");
     assert_eq!(report["skipped"], Value::Null);
     report["rows"].as_array().expect("rows").clone()
@@ -67,10 +54,7 @@ fn bad_arguments_are_refused_with_what_would_be_good() {
         (["--apic", "8259"], "possible values: xapic, x2apic"),
         (["--migrations", "-1"], "-1"),
     ] {
-        let output = migrate(&args);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(error.contains(said), "{args:?}: {error}");
+        refuses(&["migrate"], &args, said);
     }
 }
 
@@ -85,5 +69,5 @@ fn a_host_ends_with_whoever_started_it() {
     assert!(host("").status.success());
     let output = host(r"\377\377\377\377\377\377\377\377");
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("a frame of"), "{output:?}");
+    assert!(stderr(&output).contains("a frame of"), "{output:?}");
 }

@@ -1,11 +1,14 @@
 //! The comparison with QEMU as its user runs it.
 
-use std::process::{Command, Output};
+mod support;
+
+use std::process::Output;
 
 use serde_json::Value;
+use support::{json, program, stderr, stdout};
 
 fn qemu_diff(args: &[&str], environment: &[(&str, Option<&str>)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_msix-vmm"));
+    let mut command = program();
     command.arg("qemu-diff").args(args);
     for (name, value) in environment {
         match value {
@@ -14,11 +17,6 @@ fn qemu_diff(args: &[&str], environment: &[(&str, Option<&str>)]) -> Output {
         };
     }
     command.output().expect("it starts")
-}
-
-fn json(output: &Output) -> Value {
-    let said = String::from_utf8_lossy(&output.stderr);
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
 #[test]
@@ -51,7 +49,7 @@ const NOWHERE: [&str; 2] = ["--qemu", "/nowhere/qemu"];
 #[test]
 fn without_qemu_it_is_skipped_and_says_why() {
     let output = qemu_diff(&NOWHERE, &[("REQUIRE_QEMU", None)]);
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = stdout(&output);
     assert!(output.status.success());
     assert!(
         text.starts_with("skipped: /nowhere/qemu could not be started: No such file"),
@@ -65,7 +63,7 @@ fn without_qemu_it_is_skipped_and_says_why() {
 #[test]
 fn where_qemu_is_required_its_absence_is_a_failure() {
     let output = qemu_diff(&NOWHERE, &[("REQUIRE_QEMU", Some("1"))]);
-    let error = String::from_utf8_lossy(&output.stderr);
+    let error = stderr(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("REQUIRE_QEMU is set, and /nowhere/qemu"), "{error}");
 }
@@ -73,7 +71,7 @@ fn where_qemu_is_required_its_absence_is_a_failure() {
 #[test]
 fn a_device_that_is_not_there_is_refused_with_those_that_are() {
     let output = qemu_diff(&["--device", "floppy"], &[]);
-    let error = String::from_utf8_lossy(&output.stderr);
+    let error = stderr(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("no device floppy, only ivshmem-doorbell, virtio-rng-pci"), "{error}");
 }
@@ -81,7 +79,7 @@ fn a_device_that_is_not_there_is_refused_with_those_that_are() {
 #[test]
 fn the_allowed_differences_are_listed_without_qemu() {
     let output = qemu_diff(&["--list"], &[("QEMU", Some("/nowhere/qemu"))]);
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = stdout(&output);
     assert!(output.status.success());
     assert_eq!(text.matches("PCIe Base").count(), 6, "{text}");
 }
