@@ -2,48 +2,34 @@
 //!
 //! `VM_MSIX_WRITE_SEEDS=1` writes the seeds, after a change of the protocol or of the saved state.
 
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 mod support;
-
-use std::fs;
-use std::path::PathBuf;
 
 use vm_msix::MsixConfig;
 use vm_msix::test_utils::{GuestDriver, MockBackend};
 
+use replay::{expect_seed, replay};
 use support::fuzz::{self, PCI_ID, VECTORS, of_packets};
 use support::raw::{Raw, reply};
 use support::wire::{Answer, Ask, Failure, Outcome, closes, hello, opens};
 use support::{alone, message};
 
-fn corpus(target: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target)
-}
-
-#[track_caller]
-fn replay(target: &str, run: fn(&[u8])) {
-    let _alone = alone();
-    let files: Vec<_> =
-        fs::read_dir(corpus(target)).unwrap().map(|file| file.unwrap().path()).collect();
-    assert!(!files.is_empty());
-    for file in files {
-        // Named in the output of a test that fails.
-        println!("{}", file.display());
-        run(&fs::read(file).unwrap());
-    }
-}
-
 #[test]
 fn what_device_processes_have_sent() {
+    let _alone = alone();
     replay("tube_session", fuzz::tube_session);
 }
 
 #[test]
 fn what_a_vmm_has_answered() {
+    let _alone = alone();
     replay("tube_answers", fuzz::tube_answers);
 }
 
 #[test]
 fn what_saved_states_have_held() {
+    let _alone = alone();
     replay("state", fuzz::state);
 }
 
@@ -119,11 +105,6 @@ fn seeds_are_of_this_protocol_and_this_state() {
         ("state", "seed-json", json),
     ];
     for (target, name, seed) in seeds {
-        let path = corpus(target).join(name);
-        if std::env::var("VM_MSIX_WRITE_SEEDS").is_ok_and(|value| value == "1") {
-            fs::create_dir_all(corpus(target)).unwrap();
-            fs::write(&path, &seed).unwrap();
-        }
-        assert_eq!(fs::read(&path).unwrap(), seed, "{}", path.display());
+        expect_seed(target, name, &seed);
     }
 }

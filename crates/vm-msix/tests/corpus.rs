@@ -2,29 +2,13 @@
 //!
 //! `VM_MSIX_WRITE_SEEDS=1` writes the seeds, after a change of the operations.
 
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 mod support;
 
-use std::fs;
-use std::path::PathBuf;
-
+use replay::{expect_seed, replay};
 use support::fuzz::{self, Case, Setup, Step, of_values};
 use support::ops::{Bytes, Fault, Kind, Op};
-
-fn corpus(target: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target)
-}
-
-#[track_caller]
-fn replay(target: &str, run: fn(&[u8])) {
-    let files: Vec<_> =
-        fs::read_dir(corpus(target)).unwrap().map(|file| file.unwrap().path()).collect();
-    assert!(!files.is_empty());
-    for file in files {
-        // Named in the output of a test that fails.
-        println!("{}", file.display());
-        run(&fs::read(file).unwrap());
-    }
-}
 
 #[test]
 fn what_functions_have_gone_through() {
@@ -136,11 +120,6 @@ fn seeds_are_of_these_operations() {
         ("layout", "seed-layouts", layouts()),
     ];
     for (target, name, seed) in seeds {
-        let path = corpus(target).join(name);
-        if std::env::var("VM_MSIX_WRITE_SEEDS").is_ok_and(|value| value == "1") {
-            fs::create_dir_all(corpus(target)).unwrap();
-            fs::write(&path, &seed).unwrap();
-        }
-        assert_eq!(fs::read(&path).unwrap(), seed, "{}", path.display());
+        expect_seed(target, name, &seed);
     }
 }

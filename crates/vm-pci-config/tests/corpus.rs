@@ -3,25 +3,15 @@
 //! `VM_MSIX_WRITE_SEEDS=1` writes the seeds, after a change of the operations.
 
 mod fuzz;
-
-use std::fs;
-use std::path::PathBuf;
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 
 use fuzz::{BarSpec, CapabilitySpec, Kind, Op, of_ops};
-
-fn corpus() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/config_space")
-}
+use replay::{expect_seed, replay};
 
 #[test]
 fn what_configuration_spaces_have_gone_through() {
-    let files: Vec<_> = fs::read_dir(corpus()).unwrap().map(|file| file.unwrap().path()).collect();
-    assert!(!files.is_empty());
-    for file in files {
-        // Named in the output of a test that fails.
-        println!("{}", file.display());
-        fuzz::config_space(&fs::read(file).unwrap());
-    }
+    replay("config_space", fuzz::config_space);
 }
 
 fn bar(index: u8, kind: Kind, log2: u8, address: u64) -> Op {
@@ -82,12 +72,6 @@ fn vmm() -> Vec<Op> {
 #[test]
 fn seeds_are_of_these_operations() {
     for (name, ops) in [("seed-guest", guest()), ("seed-vmm", vmm())] {
-        let path = corpus().join(name);
-        let seed = of_ops(&ops);
-        if std::env::var("VM_MSIX_WRITE_SEEDS").is_ok_and(|value| value == "1") {
-            fs::create_dir_all(corpus()).unwrap();
-            fs::write(&path, &seed).unwrap();
-        }
-        assert_eq!(fs::read(&path).unwrap(), seed, "{}", path.display());
+        expect_seed("config_space", name, &of_ops(&ops));
     }
 }
