@@ -4,45 +4,14 @@
 mod common;
 mod model;
 
+use common::device::{Device, Heard};
 use common::image;
 use model::{Decoded, Model};
 use proptest::prelude::*;
 use vm_pci_config::{
-    Bar, BarIndex, CapabilityId, ClassCode, Identity, InterruptPin, PciCapConfig,
-    PciCapConfigWriteResult, PciCapMapping, PciConfigSpace, PlainCapability, Prefetchable,
-    StatusError,
+    Bar, BarIndex, CapabilityId, ClassCode, Identity, InterruptPin, PciConfigSpace,
+    PlainCapability, Prefetchable, StatusError,
 };
-
-struct Echo;
-
-#[derive(Debug, PartialEq)]
-struct Heard(usize, u64, Vec<u8>);
-impl PciCapConfigWriteResult for Heard {}
-
-impl PciCapConfig for Echo {
-    fn read_mask(&self) -> &'static [u32] {
-        &[0xc000_0000, 0, 0xffff_ffff]
-    }
-
-    fn read_reg(&self, reg_idx: usize) -> u32 {
-        [0x8000_0000, 0, 0x1122_3344][reg_idx]
-    }
-
-    fn write_reg(
-        &mut self,
-        reg_idx: usize,
-        offset: u64,
-        data: &[u8],
-    ) -> Option<Box<dyn PciCapConfigWriteResult>> {
-        Some(Box::new(Heard(reg_idx, offset, data.to_vec())))
-    }
-
-    fn set_cap_mapping(&mut self, _: PciCapMapping) {}
-
-    fn num_regs(&self) -> usize {
-        3
-    }
-}
 
 fn function() -> PciConfigSpace {
     let identity = Identity::new(0x1234, 0x5678)
@@ -68,7 +37,10 @@ fn function() -> PciConfigSpace {
         .writable(&[0, 0xffff_0000, 0]);
     assert_eq!(space.add_capability(&power), Ok(0x40));
     assert_eq!(space.add_capability(&vendor), Ok(0x48));
-    assert_eq!(space.add_capability_with_config(&live, Box::new(Echo)), Ok(0x50));
+    let device = Device::new(&[0xc000_0000, 0, 0xffff_ffff], |register| {
+        [0x8000_0000, 0, 0x1122_3344][register]
+    });
+    assert_eq!(space.add_capability_with_config(&live, Box::new(device)), Ok(0x50));
     space
 }
 

@@ -1,6 +1,6 @@
 //! The configuration space as 256 bytes, with rules written by hand for every byte.
 
-use crate::Heard;
+use crate::common::device::Heard;
 
 /// The bytes of `function()` after power-on, as a guest reads them.
 #[rustfmt::skip]

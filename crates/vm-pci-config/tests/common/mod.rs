@@ -1,6 +1,8 @@
 //! Little-endian reads and writes, as a guest makes them.
 #![allow(dead_code, reason = "every test file uses some of them")]
 
+pub(crate) mod device;
+
 use vm_pci_config::{PciConfigSpace, WriteOutcome};
 
 pub(crate) fn read8(space: &PciConfigSpace, offset: u16) -> u8 {

@@ -1,7 +1,23 @@
 //! A configuration space as a chip would have it: 256 bytes, and for each of them which bits a guest can write.
 
-use super::device::{Heard, MASKS, SHOWN};
+use super::device::{Device, Heard};
 use super::ops::{BarSpec, CapabilitySpec, Kind};
+
+/// What a live capability's device supplies of each register, as many as there is room for.
+const MASKS: [u32; 48] = {
+    let mut masks = [0xff00_00f0; 48];
+    masks[0] = 0xc000_0000;
+    masks
+};
+
+/// What it has in every register.
+const SHOWN: u32 = 0x9abc_def0;
+
+/// That device, with so many registers.
+pub(super) fn device(registers: u8) -> Device {
+    let registers = usize::from(registers).min(MASKS.len());
+    Device::new(&MASKS[..registers], |_| SHOWN)
+}
 
 /// Where a BAR is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

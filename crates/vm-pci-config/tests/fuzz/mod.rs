@@ -1,6 +1,7 @@
 //! What a fuzzer feeds, and what must hold whatever it feeds. The same is replayed from the corpus by a test.
 
 mod chip;
+#[path = "../common/device.rs"]
 mod device;
 mod ops;
 mod rig;

@@ -5,7 +5,7 @@ use vm_pci_config::{
     InterruptStatus, PciConfigSpace, PciConfigStateV1, PciFunction, StatusError, WriteOutcome,
 };
 
-use super::chip::{Chip, Placed};
+use super::chip::{self, Chip, Placed};
 use super::device::{Device, Heard};
 use super::ops::{CapabilitySpec, Op};
 
@@ -110,7 +110,7 @@ impl Rig {
 
     fn add_capability(&mut self, spec: &CapabilitySpec) {
         let capability = spec.capability();
-        let device = spec.live.map(Device::new);
+        let device = spec.live.map(chip::device);
         let added = match device.clone() {
             None => self.space.add_capability(&capability),
             Some(device) => self.space.add_capability_with_config(&capability, Box::new(device)),

@@ -4,47 +4,39 @@ use std::sync::{Arc, Mutex};
 
 use vm_pci_config::{PciCapConfig, PciCapConfigWriteResult, PciCapMapping};
 
-/// What the device supplies of each register, as many as there is room for.
-pub(super) const MASKS: [u32; 48] = {
-    let mut masks = [0xff00_00f0; 48];
-    masks[0] = 0xc000_0000;
-    masks
-};
-
-/// What the device has in every register.
-pub(super) const SHOWN: u32 = 0x9abc_def0;
-
 #[derive(Clone, Debug)]
-pub(super) struct Device {
-    registers: usize,
+pub(crate) struct Device {
+    read_mask: &'static [u32],
+    /// What it has in a register.
+    shown: fn(usize) -> u32,
     mapping: Arc<Mutex<Option<PciCapMapping>>>,
 }
 
 /// The register, the byte in it, and the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Heard(pub(super) usize, pub(super) u64, pub(super) Vec<u8>);
+pub(crate) struct Heard(pub(crate) usize, pub(crate) u64, pub(crate) Vec<u8>);
 
 impl PciCapConfigWriteResult for Heard {}
 
 impl Device {
-    pub(super) fn new(registers: u8) -> Self {
-        let registers = usize::from(registers).min(MASKS.len());
-        Self { registers, mapping: Arc::default() }
+    /// With a register for each mask.
+    pub(crate) fn new(read_mask: &'static [u32], shown: fn(usize) -> u32) -> Self {
+        Self { read_mask, shown, mapping: Arc::default() }
     }
 
     /// The handle that it was given.
-    pub(super) fn mapping(&self) -> PciCapMapping {
+    pub(crate) fn mapping(&self) -> PciCapMapping {
         self.mapping.lock().unwrap().clone().unwrap()
     }
 }
 
 impl PciCapConfig for Device {
     fn read_mask(&self) -> &'static [u32] {
-        &MASKS[..self.registers]
+        self.read_mask
     }
 
-    fn read_reg(&self, _reg_idx: usize) -> u32 {
-        SHOWN
+    fn read_reg(&self, reg_idx: usize) -> u32 {
+        (self.shown)(reg_idx)
     }
 
     fn write_reg(
@@ -61,6 +53,6 @@ impl PciCapConfig for Device {
     }
 
     fn num_regs(&self) -> usize {
-        self.registers
+        self.read_mask.len()
     }
 }
