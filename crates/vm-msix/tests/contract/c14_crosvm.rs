@@ -1,13 +1,12 @@
 //! C14: what crosvm saved goes on here.
 
+use super::c14_golden::{vector, working};
 use crate::support::format::json_as_cbor;
 use crate::support::guest::{control, function, pba, table, unmask};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use vm_msix::test_utils::MockBackend;
-use vm_msix::{
-    CrosvmMsixState, CrosvmTableEntry, MsiMessage, MsixError, MsixStateV1, Route, VectorStateV1,
-};
+use vm_msix::{CrosvmMsixState, CrosvmTableEntry, MsiMessage, MsixError, MsixStateV1, Route};
 
 /// As crosvm writes it: vector 0 open, vector 1 masked and pending, vector 2 with every bit set.
 pub(super) const SAVED: &str = r#"{
@@ -30,20 +29,12 @@ pub(super) const SAVED: &str = r#"{
 
 /// What it means.
 pub(super) fn meaning() -> MsixStateV1 {
-    let vector = |address, data, masked, pending| VectorStateV1 { address, data, masked, pending };
-    MsixStateV1 {
-        pci_id: 0x1042_1af4,
-        device_name: "disk0".into(),
-        enabled: true,
-        function_masked: false,
-        bus_master: true,
-        vectors: vec![
-            vector(0xfee0_1000, 65, false, false),
-            vector(0x1_fee0_0000, 66, true, true),
-            // The two lowest bits of the address, and all of Vector Control but the Mask Bit, are dropped.
-            vector(0xffff_ffff_ffff_fffc, 0xffff_ffff, true, false),
-        ],
-    }
+    working(vec![
+        vector(0xfee0_1000, 65, false, false),
+        vector(0x1_fee0_0000, 66, true, true),
+        // The two lowest bits of the address, and all of Vector Control but the Mask Bit, are dropped.
+        vector(0xffff_ffff_ffff_fffc, 0xffff_ffff, true, false),
+    ])
 }
 
 pub(super) fn saved() -> Value {

@@ -43,7 +43,19 @@ impl Golden {
     }
 }
 
-const fn vector(address: u64, data: u32, masked: bool, pending: bool) -> VectorStateV1 {
+/// A function that works, with these vectors.
+pub(super) fn working(vectors: Vec<VectorStateV1>) -> MsixStateV1 {
+    MsixStateV1 {
+        pci_id: 0x1042_1af4,
+        device_name: "disk0".into(),
+        enabled: true,
+        function_masked: false,
+        bus_master: true,
+        vectors,
+    }
+}
+
+pub(super) const fn vector(address: u64, data: u32, masked: bool, pending: bool) -> VectorStateV1 {
     VectorStateV1 { address, data, masked, pending }
 }
 
