@@ -61,6 +61,13 @@ impl Access {
         Self::new(Region::Table, vector * 16 + register * 4, Width::Dword)
     }
 
+    /// The writes that program an entry, in their order.
+    pub(super) fn programming(vector: u16, dwords: [u32; 4]) -> [(Self, u64); 4] {
+        let [address, upper, data, control] = dwords;
+        [(0, address), (1, upper), (2, data), (3, control)]
+            .map(|(register, dword)| (Self::register(vector, register), dword.into()))
+    }
+
     /// The first byte behind it.
     pub(super) fn end(&self) -> u16 {
         self.offset + self.width.bytes()

@@ -103,8 +103,8 @@ impl Ours {
                 self.write(*access, *value);
             }
             Op::Program(vector, dwords) => {
-                for (register, dword) in (0..).zip(dwords) {
-                    self.write(Access::register(*vector, register), (*dword).into());
+                for (access, value) in Access::programming(*vector, *dwords) {
+                    self.write(access, value);
                 }
             }
             Op::Trigger(vector) => {

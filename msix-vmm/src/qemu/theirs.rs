@@ -79,8 +79,8 @@ impl Theirs {
                 1
             }
             Op::Program(vector, dwords) => {
-                for (register, dword) in (0..).zip(dwords) {
-                    self.write(Access::register(*vector, register), (*dword).into());
+                for (access, value) in Access::programming(*vector, *dwords) {
+                    self.write(access, value);
                 }
                 4
             }
