@@ -1,6 +1,7 @@
 //! The fuzzers' corpus: replayed, and compared with the seeds that it grew from. Tests of the crates include this.
 //!
 //! `VM_MSIX_WRITE_SEEDS=1` writes the seeds, after a change of what they are made of.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,14 +15,21 @@ fn corpus(target: &str) -> PathBuf {
 /// Runs a target with each of its inputs.
 #[track_caller]
 pub(crate) fn replay(target: &str, run: fn(&[u8])) {
-    let files: Vec<_> =
-        fs::read_dir(corpus(target)).unwrap().map(|file| file.unwrap().path()).collect();
-    assert!(!files.is_empty());
-    for file in files {
-        // Named in the output of a test that fails.
-        println!("{}", file.display());
-        run(&fs::read(file).unwrap());
+    for (name, input) in inputs(target) {
+        // In the output of a test that fails.
+        println!("{name}");
+        run(&input);
     }
+}
+
+/// A target's inputs, and what they are called.
+#[track_caller]
+pub(crate) fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
+    let paths = fs::read_dir(corpus(target)).unwrap().map(|file| file.unwrap().path());
+    let inputs: Vec<_> =
+        paths.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect();
+    assert!(!inputs.is_empty());
+    inputs
 }
 
 /// The corpus has this seed.

@@ -9,6 +9,9 @@ use rustix::io::{Errno, read, write};
 
 use super::until;
 
+/// As many as any test needs.
+pub(crate) const MANY: u64 = 16 * 1024;
+
 /// What every open descriptor is of.
 pub(crate) fn open() -> BTreeMap<String, String> {
     let entries = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
@@ -33,12 +36,12 @@ pub(crate) fn expect(before: usize) {
     until(&format!("{before} descriptors"), || count() <= before);
 }
 
-/// Lets the process have so many.
-pub(crate) fn allow(count: u64) {
+/// Lets the process have so many, and no more.
+pub(crate) fn set_limit(count: u64) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a limit of ours.
     assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
-    limit.rlim_cur = limit.rlim_cur.max(count);
+    limit.rlim_cur = count;
     // SAFETY: as above.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0, "{count} descriptors");
 }
@@ -67,5 +70,33 @@ pub(crate) fn take(eventfd: &impl AsFd) -> u64 {
     match read(eventfd, &mut count) {
         Ok(8) => u64::from_ne_bytes(count),
         _ => 0,
+    }
+}
+
+/// So many that no other fits in, until this is dropped.
+pub(crate) struct Exhausted(Vec<OwnedFd>);
+
+/// From now on the process may have no more.
+pub(crate) fn exhaust() -> Exhausted {
+    set_limit(512);
+    let mut taken = vec![new()];
+    while let Ok(another) = taken[0].try_clone() {
+        taken.push(another);
+    }
+    Exhausted(taken)
+}
+
+impl Exhausted {
+    /// But for so many.
+    pub(crate) fn but_for(mut self, free: usize) -> Self {
+        self.0.truncate(self.0.len() - free);
+        self
+    }
+}
+
+impl Drop for Exhausted {
+    fn drop(&mut self) {
+        self.0.clear();
+        set_limit(MANY);
     }
 }

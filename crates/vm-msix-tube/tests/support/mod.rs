@@ -5,6 +5,7 @@
 pub(crate) mod fds;
 pub(crate) mod fuzz;
 pub(crate) mod raw;
+pub(crate) mod threads;
 pub(crate) mod vmm;
 pub(crate) mod wire;
 
@@ -20,7 +21,7 @@ pub(crate) const FOREVER: Duration = Duration::from_secs(120);
 /// One test at a time, because descriptors are counted, which are the process's.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    fds::allow(16 * 1024);
+    fds::set_limit(fds::MANY);
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
