@@ -9,7 +9,7 @@ use vm_msix::{MsiBackend, Route, RouteEvent, SignalBackend, VectorIndex, Yield};
 
 use crate::error::TubeError;
 use crate::eventfds::{Eventfd, Eventfds};
-use crate::link::Link;
+use crate::link::{Link, is_unsent};
 use crate::tube::Tube;
 use crate::wire::{Change, VectorFailure, WireRoute};
 
@@ -299,10 +299,15 @@ impl Function {
         let brought = self.bring(control, vector, route);
         if brought.is_err() {
             self.eventfds().set(vector, before);
-            control.brought[vector.as_usize()] = false;
-            return brought.inspect_err(|_| self.reopen(control, vector, route));
         }
-        self.reopen_latch(control, vector, route);
+        match &brought {
+            Err(error) if !is_unsent(error) => {
+                control.brought[vector.as_usize()] = false;
+                self.reopen(control, vector, route);
+            }
+            // Done; or the VMM has not heard of it, and has what it had.
+            _ => self.reopen_latch(control, vector, route),
+        }
         brought
     }
 
@@ -347,7 +352,9 @@ fn again(error: &TubeError) -> TubeError {
         TubeError::TimedOut => TubeError::TimedOut,
         TubeError::Refused(refusal) => TubeError::Refused(*refusal),
         TubeError::Call { call, source } => {
-            TubeError::Call { call, source: io::Error::from(source.kind()) }
+            let errno = source.raw_os_error();
+            let source = errno.map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+            TubeError::Call { call, source }
         }
         _ => TubeError::Disconnected,
     }

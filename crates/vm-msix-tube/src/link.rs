@@ -310,7 +310,7 @@ fn vectors_of(changes: &[Change]) -> Vec<VectorIndex> {
 }
 
 /// Whether nothing of a message was sent.
-fn is_unsent(error: &TubeError) -> bool {
+pub(crate) fn is_unsent(error: &TubeError) -> bool {
     matches!(
         error,
         TubeError::Call { .. } | TubeError::TooLong { .. } | TubeError::TooManyDescriptors { .. }

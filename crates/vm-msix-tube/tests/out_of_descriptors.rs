@@ -11,6 +11,7 @@ mod support;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use vm_msix::test_utils::GuestDriver;
 use vm_msix::{MsixConfig, Signal};
@@ -137,4 +138,22 @@ fn c11_a_device_process_that_may_pass_none_on_keeps_what_it_has_open() {
     expect_half(&mut msix, &vmm);
     drop(on_their_way);
     expect_whole(&mut msix, &vmm);
+}
+
+#[test]
+fn c3_an_open_vector_whose_new_eventfd_cannot_be_passed_on_goes_on_with_the_old_one() {
+    let _alone = alone();
+    let (mut msix, vmm, _server) = half_open();
+    be_humble();
+    let on_their_way = in_flight();
+    fds::set_limit(100);
+    let error = call_of(&msix.adopt_irqfd(0, fds::new()).unwrap_err());
+    let said = std::io::Error::from(Errno::TOOMANYREFS).to_string();
+    assert!(error.contains(&format!("sendmsg: {said}")), "{error}");
+    assert_eq!(msix.trigger(0).unwrap(), Signal::HandedOver);
+    assert_eq!(vmm.deliver(), [(0, message(0, 1))]);
+    drop(on_their_way);
+    let adopted = msix.adopt_irqfd(0, fds::new()).unwrap();
+    fds::signal(&adopted);
+    assert_eq!(vmm.deliver(), [(0, message(0, 1))]);
 }
