@@ -54,7 +54,7 @@ pub(crate) const HOST_COMMAND: &str = "migrate-host";
 #[derive(Clone, Debug, Args)]
 pub(crate) struct MigrateArgs {
     /// How often the VM moves, each time into a new process
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) migrations: u16,
     /// Vectors of the device, 4 to 200
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(4..=200))]
@@ -178,7 +178,7 @@ pub(crate) struct CheckArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct QemuDiffArgs {
     /// Operations to compare, shared among the devices
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) ops: u64,
     /// Seed of the operations [default: another one every time]
     #[arg(long)]

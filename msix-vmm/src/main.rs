@@ -12,6 +12,7 @@ mod qemu;
 mod report;
 mod soak;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -32,7 +33,8 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("msix-vmm: {error}");
+            // Whoever listened may have gone.
+            let _ = writeln!(io::stderr(), "msix-vmm: {error}");
             ExitCode::FAILURE
         }
     }

@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use support::{json, msix_vmm, stderr, there_is_kvm};
+use support::{json, msix_vmm, refuses, stderr, there_is_kvm};
 
 /// Runs the benches, shortly, and reads their JSON.
 fn bench(args: &[&str]) -> Value {
@@ -112,4 +112,16 @@ fn a_name_that_no_workload_has_is_refused_with_those_that_there_are() {
     assert!(!output.status.success());
     let said = stderr(&output);
     assert!(said.contains("\"nonsense\"") && said.contains("bring-up/linux"), "{said}");
+}
+
+#[test]
+fn bad_arguments_are_refused_with_what_would_be_good() {
+    for (args, said) in [
+        (["--mode", "xen"], "possible values: signal, irqfd"),
+        (["--vectors", "4096"], "4096 is not in 1..=2048"),
+        (["--count", "--markdown"], "cannot be used with '--markdown'"),
+        (["--json", "--markdown"], "cannot be used with '--markdown'"),
+    ] {
+        refuses(&["bench"], &args, said);
+    }
 }

@@ -5,7 +5,7 @@ mod support;
 use std::process::Output;
 
 use serde_json::Value;
-use support::{json, msix_vmm, refuses, stdout, there_is_kvm};
+use support::{json, msix_vmm, program, refuses, stdout, there_is_kvm};
 
 /// Asserts that every row of a JSON report passed, and returns it.
 fn passed(output: &Output) -> Value {
@@ -70,4 +70,14 @@ fn bad_arguments_are_refused_with_what_would_be_good() {
     ] {
         refuses(&[], args, said);
     }
+}
+
+/// As with `2>&1 | head`: it fails, and does not panic.
+#[test]
+fn an_error_that_nobody_reads_is_an_error_all_the_same() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = program();
+    let command = command.args(["--device-process", "--machine", "host"]).stderr(writer);
+    assert_eq!(command.status().unwrap().code(), Some(1));
 }

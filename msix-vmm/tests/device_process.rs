@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{json, msix_vmm, stderr, stdout, there_is_kvm};
+use support::{json, msix_vmm, refuses, stderr, stdout, there_is_kvm};
 
 #[test]
 fn every_scenario_passes_with_the_device_in_a_process_of_its_own() {
@@ -53,4 +53,15 @@ fn the_command_of_a_device_process_is_for_the_check_alone() {
     let help = msix_vmm(&["--help"]);
     let help = stdout(&help);
     assert!(!help.lines().any(|line| line.trim_start().starts_with("device ")), "{help}");
+}
+
+#[test]
+fn bad_arguments_are_refused_with_what_would_be_good() {
+    for (args, said) in [
+        (&["--vectors", "0"][..], "0 is not in 1..=2048"),
+        (&["--machine", "xen"], "possible values: auto, kvm, host"),
+        (&["migrate"], "migrate"),
+    ] {
+        refuses(&["--device-process"], args, said);
+    }
 }

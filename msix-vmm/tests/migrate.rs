@@ -53,6 +53,7 @@ fn bad_arguments_are_refused_with_what_would_be_good() {
         (["--delivery", "host"], "possible values: signal, irqfd"),
         (["--apic", "8259"], "possible values: xapic, x2apic"),
         (["--migrations", "-1"], "-1"),
+        (["--migrations", "0"], "0 is not in 1..=65535"),
     ] {
         refuses(&["migrate"], &args, said);
     }

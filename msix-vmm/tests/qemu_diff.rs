@@ -5,7 +5,7 @@ mod support;
 use std::process::Output;
 
 use serde_json::Value;
-use support::{json, program, stderr, stdout};
+use support::{json, program, refuses, stderr, stdout};
 
 fn qemu_diff(args: &[&str], environment: &[(&str, Option<&str>)]) -> Output {
     let mut command = program();
@@ -82,4 +82,15 @@ fn the_allowed_differences_are_listed_without_qemu() {
     let text = stdout(&output);
     assert!(output.status.success());
     assert_eq!(text.matches("PCIe Base").count(), 6, "{text}");
+}
+
+#[test]
+fn bad_arguments_are_refused_with_what_would_be_good() {
+    for (args, said) in [
+        (["--ops", "0"], "0 is not in 1.."),
+        (["--ops", "many"], "invalid digit"),
+        (["--seed", "-1"], "-1"),
+    ] {
+        refuses(&["qemu-diff"], &args, said);
+    }
 }
