@@ -28,8 +28,9 @@ impl Function {
         let irqfd = Arc::clone(irqfd);
         Gathered::of(self).push(&irqfd, *enlist);
         let mut state = irqfd.lock();
-        // Whoever commits at once knows at once.
-        let Some(error) = self.late.take_failure(vector) else {
+        // Whoever commits at once knows at once. Where it went well, a failure is of something before.
+        let failure = if state.is_nobodys() { self.late.take_failure(vector) } else { None };
+        let Some(error) = failure else {
             return Ok((entered.irqfd, entered.notifier));
         };
         let enlist = entered.undo(self, &mut state);

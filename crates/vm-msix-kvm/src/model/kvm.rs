@@ -18,6 +18,19 @@ use vmm_sys_util::eventfd::EventFd;
 use super::{scheduling_point, wake};
 use crate::eventfd::take_count;
 
+/// What KVM is asked for a message, and may refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// A route to it.
+    Route,
+    /// An irqfd that sends it.
+    Assign,
+    /// The end of that irqfd.
+    Deassign,
+    /// To send it at once.
+    Signal,
+}
+
 /// A VM, by what it does to interrupts. What the kernel demands of the order of ioctls is asserted.
 pub struct VmFd {
     gsis: u32,
@@ -33,8 +46,8 @@ pub struct VmFd {
 struct State {
     routes: BTreeMap<u32, MsiMessage>,
     irqfds: Vec<Irqfd>,
-    /// Data of messages for which there is no route to be had.
-    refused: BTreeSet<u32>,
+    /// What is refused for messages with which data.
+    refused: BTreeSet<(Call, u32)>,
     /// Assigns that fail before one does not.
     failing_assigns: u32,
     /// Messages that are not taken before one is.
@@ -86,12 +99,12 @@ impl VmFd {
         self.released.notify_all();
     }
 
-    /// From now on no route to a message with this data is taken.
-    pub fn refuse(&self, data: u32) {
-        self.lock().refused.insert(data);
+    /// From now on this is refused for every message with this data.
+    pub fn refuse(&self, call: Call, data: u32) {
+        self.lock().refused.insert((call, data));
     }
 
-    /// From now on routes are taken again.
+    /// From now on nothing is refused any more.
     pub fn relent(&self) {
         self.lock().refused.clear();
     }
@@ -113,9 +126,26 @@ impl VmFd {
         irqfds.iter_mut().for_each(|irqfd| self.finish(routes, irqfd));
     }
 
+    /// Whether there is a route to a message with this data, used or not.
+    pub fn has_route(&self, data: u32) -> bool {
+        self.lock().routes.values().any(|message| message.data == data)
+    }
+
+    /// The messages that irqfds send now.
+    pub fn listening(&self) -> Vec<MsiMessage> {
+        let state = self.lock();
+        state.irqfds.iter().map(|irqfd| state.routes[&irqfd.gsi]).collect()
+    }
+
     /// How many irqfds are assigned.
     pub fn irqfds(&self) -> usize {
         self.lock().irqfds.len()
+    }
+
+    fn allow(state: &State, call: Call, data: u32) -> errno::Result<()> {
+        // Of a route KVM says that it is wrong, of everything else that it cannot be had.
+        let errno = if call == Call::Route { libc::EINVAL } else { libc::ENOMEM };
+        if state.refused.contains(&(call, data)) { Err(Error::new(errno)) } else { Ok(()) }
     }
 
     /// Work items run sooner or later.
@@ -168,6 +198,7 @@ impl VmFd {
             state.failing_signals -= 1;
             return Err(Error::new(libc::ENOMEM));
         }
+        Self::allow(&state, Call::Signal, msi.data)?;
         drop(state);
         (self.apic)(message(msi.address_lo, msi.address_hi, msi.data));
         scheduling_point();
@@ -178,8 +209,8 @@ impl VmFd {
         let routes: BTreeMap<_, _> = table.as_slice().iter().filter_map(route).collect();
         self.pass();
         let mut state = self.lock();
-        if routes.values().any(|message| state.refused.contains(&message.data)) {
-            return Err(Error::new(libc::EINVAL));
+        for message in routes.values() {
+            Self::allow(&state, Call::Route, message.data)?;
         }
         for Irqfd { gsi, .. } in &state.irqfds {
             assert_eq!(
@@ -202,7 +233,9 @@ impl VmFd {
         }
         let id = id(eventfd.as_raw_fd());
         assert!(state.irqfds.iter().all(|irqfd| irqfd.id != id), "an eventfd is assigned twice");
-        assert!(state.routes.contains_key(&gsi), "GSI {gsi} gets an irqfd before a route");
+        let route = state.routes.get(&gsi);
+        let route = route.unwrap_or_else(|| panic!("GSI {gsi} gets an irqfd before a route"));
+        Self::allow(&state, Call::Assign, route.data)?;
         let eventfd = eventfd.try_clone().expect("a descriptor");
         // It stays counted until the next write or the deassign.
         let working = count(&eventfd) > 0;
@@ -217,7 +250,9 @@ impl VmFd {
         let mut state = self.lock();
         let id = id(eventfd.as_raw_fd());
         let place = state.irqfds.iter().position(|irqfd| irqfd.id == id && irqfd.gsi == gsi);
-        let mut irqfd = state.irqfds.remove(place.expect("what is deassigned is assigned"));
+        let place = place.expect("what is deassigned is assigned");
+        Self::allow(&state, Call::Deassign, state.routes[&gsi].data)?;
+        let mut irqfd = state.irqfds.remove(place);
         self.finish(&state.routes, &mut irqfd);
         // Empty is an error.
         let _ = irqfd.eventfd.read();

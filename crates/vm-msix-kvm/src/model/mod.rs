@@ -1,6 +1,7 @@
 //! The host as a model: what [`crate::sys`] names, carried by shuttle, which tries one schedule after the other.
 //!
-//! Only with `--cfg vm_msix_shuttle`. `tests/shuttle` has the scenarios, and says how to run them.
+//! Only with `--cfg vm_msix_shuttle`. `tests/shuttle` has the scenarios, `tests/model` the
+//! search of every sequence; they say how to run them.
 //!
 //! - Threads and locks are shuttle's.
 //! - Eventfds and epoll are the kernel's own: nothing here waits in them, so they are memory that a schedule decides about.
@@ -17,7 +18,7 @@ pub(crate) use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLoc
 pub(crate) use shuttle::thread;
 
 pub(crate) use clock::Instant;
-pub use kvm::VmFd;
+pub use kvm::{Call, VmFd};
 pub use waiting::{Futex, until_asleep};
 pub(crate) use waiting::{kick, listen, wait, wake};
 

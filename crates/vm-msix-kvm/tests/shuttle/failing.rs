@@ -2,6 +2,8 @@
 
 use std::os::fd::AsFd;
 
+use vm_msix_kvm::model::Call;
+
 use crate::explore::explore;
 use crate::modes::brought;
 use crate::oracle::message;
@@ -16,7 +18,7 @@ fn a_refusal_comes_late() {
         let world = World::new();
         let function = world.function(0, 1);
         let (guard, producer) = function.irqfd(0);
-        world.vm.refuse(message(function.place(0), 1).data);
+        world.vm.refuse(Call::Route, message(function.place(0), 1).data);
         let producers = [producer.spawn(1), function.device(0).spawn(1)];
         function.unmask(0);
         function.mask(0);
@@ -38,7 +40,7 @@ fn a_refusal_is_of_its_own_route() {
         let world = World::new();
         let function = world.function(0, 1);
         let (guard, producer) = function.irqfd(0);
-        world.vm.refuse(message(function.place(0), 1).data);
+        world.vm.refuse(Call::Route, message(function.place(0), 1).data);
         function.unmask(0);
         function.program(0);
         // A write that changes nothing, for the core to hear what happened.
@@ -60,7 +62,7 @@ fn a_refused_vector_sends_nothing() {
         let function = world.function(0, 2);
         let (guard, producer) = function.irqfd(0);
         let (other, other_producer) = function.irqfd(1);
-        world.vm.refuse(message(function.place(0), 2).data);
+        world.vm.refuse(Call::Route, message(function.place(0), 2).data);
         let other_producer = other_producer.spawn(1);
         function.unmask(0);
         function.unmask(1);
@@ -98,7 +100,7 @@ fn a_descriptor_that_is_not_taken_changes_nothing() {
         let function = world.function(0, 1);
         function.unmask(0);
         let device = function.device(0).spawn(1);
-        world.vm.refuse(message(function.place(0), 1).data);
+        world.vm.refuse(Call::Route, message(function.place(0), 1).data);
         assert!(function.lock().get_irqfd(0).is_err(), "the route was refused");
         world.vm.relent();
         join([device]);
