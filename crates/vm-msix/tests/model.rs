@@ -10,7 +10,8 @@ mod support;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use self::support::host::Host;
-use self::support::moves::{Failures, Start, alphabet, candidates, prologue, vector_of};
+use self::support::moves::{Failures, Start, alphabet, alphabet_of_moves};
+use self::support::moves::{candidates, prologue, vector_of};
 use self::support::ops::{Fault, Op, Seen};
 use self::support::oracle::Oracle;
 use self::support::rig::Rig;
@@ -35,6 +36,7 @@ enum Breadth {
 struct Search {
     host: fn(u16) -> Host,
     start: Start,
+    alphabet: fn(&Oracle) -> Vec<Op>,
     depth: usize,
     failures: Failures,
     /// How many may strike in one sequence.
@@ -56,7 +58,7 @@ impl Search {
         for op in prologue(self.start) {
             oracle.run(op);
         }
-        let first = alphabet(&oracle);
+        let first = (self.alphabet)(&oracle);
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
@@ -134,7 +136,7 @@ impl Search {
         let idle = after.is_as(before) && seen.batches.is_empty() && seen.sent.is_empty();
         let stop = idle && self.breadth == Breadth::Essential;
         if path.len() < self.depth && !stop {
-            for op in alphabet(&after) {
+            for op in (self.alphabet)(&after) {
                 self.try_with_faults(&after, path, op, budget);
             }
         }
@@ -168,6 +170,7 @@ fn search(host: fn(u16) -> Host, start: Start, depth: usize, failures: Failures)
     Search {
         host,
         start,
+        alphabet,
         depth,
         failures,
         budget: 2,
@@ -197,6 +200,15 @@ fn every_short_sequence_from_open_vectors_with_two_failures_on_the_mock() {
 fn every_long_sequence_from_reset_with_a_failure_on_the_mock() {
     let from_reset = search(Host::mock, Start::Fresh, 5, Failures::All);
     Search { breadth: Breadth::Essential, budget: 1, ..from_reset }.run();
+}
+
+#[test]
+fn every_sequence_with_pauses_and_states_of_before_on_the_mock() {
+    for (start, depth) in [(Start::Fresh, 4), (Start::Up, 3)] {
+        let with_moves = search(Host::mock, start, depth, Failures::All);
+        let alphabet = alphabet_of_moves;
+        Search { breadth: Breadth::Essential, budget: 1, alphabet, ..with_moves }.run();
+    }
 }
 
 #[test]

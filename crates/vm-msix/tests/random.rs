@@ -3,11 +3,14 @@
 mod support;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use self::support::host::Host;
 use self::support::ops::{Bytes, Fault, Kind, Op};
 use self::support::oracle::Oracle;
 use self::support::rig::Rig;
+use self::support::shrink::shortest;
 
 const VECTORS: u16 = 2048;
 
@@ -65,6 +68,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => vector().prop_map(Op::Retract),
         1 => any::<bool>().prop_map(Op::BusMaster),
         1 => Just(Op::SaveRestore),
+        1 => prop::sample::select(vec![Op::Save, Op::Restore, Op::Pause, Op::Resume, Op::Resume]),
         1 => Just(Op::Flush),
     ]
 }
@@ -87,30 +91,79 @@ fn failing_route() -> impl Strategy<Value = Event> {
     .prop_map(Event::Fail)
 }
 
+fn with_every_failure() -> impl Strategy<Value = Event> {
+    prop_oneof![12 => run(), 1 => failing_send(), 2 => failing_route()]
+}
+
+fn with_failing_sends() -> impl Strategy<Value = Event> {
+    prop_oneof![12 => run(), 1 => failing_send()]
+}
+
+/// The event that was not as the contract says, and why.
+type Difference = (usize, String);
+
 /// A driver brings it up first.
-fn live(host: Host, events: &[Event]) -> Result<(), TestCaseError> {
+fn live(host: Host, events: &[Event]) -> Result<(), Difference> {
     let (mut rig, mut oracle) = (Rig::new(host), Oracle::new(VECTORS));
     let bring_up = [0, 1, 63, 64, 2047]
         .map(|vector| Op::data_and_control(vector, vector.into(), 0))
         .into_iter()
-        .chain([Op::Capability(3, Bytes::new(&[0x80]))])
-        .map(Event::Run);
-    for event in bring_up.chain(events.iter().copied()) {
-        match event {
-            Event::Run(op) => {
-                prop_assert_eq!(rig.run(op), oracle.run(op), "{:?}", op);
-                if let Some(difference) = rig.small_difference(&oracle) {
-                    return Err(TestCaseError::fail(format!("after {op:?}: {difference}")));
-                }
+        .chain([Op::Capability(3, Bytes::new(&[0x80]))]);
+    for op in bring_up {
+        rig.run(op);
+        oracle.run(op);
+    }
+    for (index, &event) in events.iter().enumerate() {
+        step(&mut rig, &mut oracle, event).map_err(|difference| (index, difference))?;
+    }
+    rig.difference(&oracle).map_or(Ok(()), |difference| Err((events.len(), difference)))
+}
+
+fn step(rig: &mut Rig, oracle: &mut Oracle, event: Event) -> Result<(), String> {
+    match event {
+        Event::Run(op) => {
+            let (seen, expected) = (rig.run(op), oracle.run(op));
+            if seen != expected {
+                return Err(format!("{op:?}: {seen:?}, the contract says {expected:?}"));
             }
-            Event::Fail(Fault::Late(vector, _)) if oracle.live(vector.into()).is_none() => (),
-            Event::Fail(fault) => {
-                rig.arm(fault);
-                oracle.arm(fault);
-            }
+            let difference = rig.small_difference(oracle);
+            return difference.map_or(Ok(()), |what| Err(format!("after {op:?}: {what}")));
+        }
+        Event::Fail(Fault::Late(vector, _)) if oracle.live(vector.into()).is_none() => (),
+        Event::Fail(fault) => {
+            rig.arm(fault);
+            oracle.arm(fault);
         }
     }
-    rig.difference(&oracle).map_or(Ok(()), |difference| Err(TestCaseError::fail(difference)))
+    Ok(())
+}
+
+fn check(host: Host, events: &[Event]) -> Result<(), TestCaseError> {
+    live(host, events).map_err(|(_, difference)| TestCaseError::fail(difference))
+}
+
+/// One life, drawn step by step. One that fails is made short by chunks.
+fn one_life_of(steps: usize, host: fn(u16) -> Host, strategy: impl Strategy<Value = Event>) {
+    let mut runner = TestRunner::deterministic();
+    let mut draw = || strategy.new_tree(&mut runner).expect("an event").current();
+    let events: Vec<_> = (0..steps).map(|_| draw()).collect();
+    let failure = |events: &[Event]| live(host(VECTORS), events).err();
+    let Some((found, _)) = failure(&events) else { return };
+    let events = shortest(&events, |events| failure(events).map(|(step, _)| step));
+    panic!("step {found}; in short {events:?}: {:?}", failure(&events));
+}
+
+/// How long one life is. A build that is not optimised takes long for it.
+const STEPS: usize = if cfg!(debug_assertions) { 5_000 } else { 100_000 };
+
+#[test]
+fn one_life_of_100_000_steps_on_the_mock_is_as_the_oracle_says() {
+    one_life_of(STEPS, Host::mock, with_every_failure());
+}
+
+#[test]
+fn one_life_of_100_000_steps_in_signal_mode_is_as_the_oracle_says() {
+    one_life_of(STEPS, Host::signal, with_failing_sends());
 }
 
 proptest! {
@@ -123,18 +176,15 @@ proptest! {
 
     #[test]
     fn a_long_life_on_the_mock_with_every_failure_is_as_the_oracle_says(
-        events in prop::collection::vec(
-            prop_oneof![12 => run(), 1 => failing_send(), 2 => failing_route()],
-            100..200,
-        )
+        events in prop::collection::vec(with_every_failure(), 100..200)
     ) {
-        live(Host::mock(VECTORS), &events)?;
+        check(Host::mock(VECTORS), &events)?;
     }
 
     #[test]
     fn a_long_life_in_signal_mode_with_failing_sends_is_as_the_oracle_says(
-        events in prop::collection::vec(prop_oneof![12 => run(), 1 => failing_send()], 100..200)
+        events in prop::collection::vec(with_failing_sends(), 100..200)
     ) {
-        live(Host::signal(VECTORS), &events)?;
+        check(Host::signal(VECTORS), &events)?;
     }
 }

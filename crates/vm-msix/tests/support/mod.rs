@@ -12,4 +12,5 @@ pub(crate) mod observing;
 pub(crate) mod ops;
 pub(crate) mod oracle;
 pub(crate) mod rig;
+pub(crate) mod shrink;
 pub(crate) mod spy;

@@ -56,6 +56,13 @@ pub(crate) fn alphabet(oracle: &Oracle) -> Vec<Op> {
     ops
 }
 
+/// The same, with pauses, and states that are restored later than they were saved.
+pub(crate) fn alphabet_of_moves(oracle: &Oracle) -> Vec<Op> {
+    let mut ops = alphabet(oracle);
+    ops.extend([Op::Save, Op::Restore, Op::Pause, Op::Resume]);
+    ops
+}
+
 /// What brings a new function to the start.
 pub(crate) fn prologue(start: Start) -> Vec<Op> {
     match start {
