@@ -66,7 +66,6 @@ impl Function {
         }
         let gsi = state.take_gsi();
         irqfds.remove(state.vector);
-        self.note_count(&irqfds);
         drop(state);
         drop(irqfds);
         // A table may take its time, and a vCPU that masks must not wait for it.
@@ -128,7 +127,6 @@ impl Function {
         let (notifier, is_queued) = (Arc::clone(&state.notifier), state.is_queued());
         drop(state);
         irqfds.insert(vector, Arc::clone(&irqfd));
-        self.note_count(&irqfds);
         Ok(Entered { irqfd, notifier, before, enlist, is_queued })
     }
 
