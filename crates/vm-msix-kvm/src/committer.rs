@@ -20,7 +20,6 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ use crate::poller::{Patience, Poller, Token};
 use crate::queue::{Openings, Queue};
 use crate::route_table::{Gsi, RouteTable};
 use crate::sys::thread::{self, JoinHandle};
-use crate::sys::{AtomicBool, Instant, Mutex, MutexGuard, outlive};
+use crate::sys::{Instant, Mutex, MutexGuard, outlive};
 
 /// The committer's thread rests from commits for so many times as long as the last one took: a guest that unmasks vectors one by
 /// one, and takes its time, gets a commit for many of them still, and commits take a fifth of a CPU at most.
@@ -76,7 +75,6 @@ struct Work {
     running: Mutex<()>,
     /// Whoever commits later than at once, and polls; `None` if nobody does.
     poller: Option<Poller>,
-    stopped: AtomicBool,
 }
 
 /// Gathers the openings of many functions for one commit; made by [`Committer::batch`].
@@ -196,19 +194,13 @@ impl Committer {
 
 impl Work {
     fn new(table: Arc<dyn RouteTable>, poller: Option<Poller>) -> Arc<Self> {
-        Arc::new(Self {
-            table,
-            queue: Mutex::default(),
-            running: Mutex::default(),
-            poller,
-            stopped: AtomicBool::new(false),
-        })
+        Arc::new(Self { table, queue: Mutex::default(), running: Mutex::default(), poller })
     }
 
     /// The thread. After a commit it rests from commits, and from nothing else: what comes in the meantime goes together.
     fn run_until_stopped(&self, poller: &Poller) {
         let mut rested = Instant::now();
-        while !self.stopped.load(Ordering::Acquire) {
+        while !self.queue().is_stopped() {
             // A hook that panics is its function's trouble, and not that of every other one.
             outlive(|| rested = self.run_once(poller, rested));
         }
@@ -311,7 +303,7 @@ impl Drop for Committer {
     /// Ends the thread. There is no function any more, and so nothing queued.
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
-        self.work.stopped.store(true, Ordering::Release);
+        self.work.queue().stop();
         if let Some(poller) = &self.work.poller {
             poller.kick();
         }

@@ -1,6 +1,5 @@
 //! One function's vectors: the latches of all, and the eventfds of those that have a descriptor.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
 use vm_msix::{MsiBackend, Route, RouteEvent, Signal, SignalBackend, VectorIndex};
@@ -13,7 +12,7 @@ use crate::irqfds::Irqfds;
 use crate::late::{Events, LateEvents};
 use crate::mass_close::close_many;
 use crate::route_table::Gsi;
-use crate::sys::{AtomicUsize, Futex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sys::{Futex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// So many counters are looked at by one system call.
 const SAMPLED: usize = 64;
@@ -25,8 +24,6 @@ pub(crate) struct Function {
     pub(crate) committer: Arc<Committer>,
     pub(crate) late: LateEvents,
     irqfds: RwLock<Irqfds>,
-    /// How many there are: register writes of a function without any look no further.
-    irqfd_count: AtomicUsize,
 }
 
 impl Function {
@@ -40,7 +37,6 @@ impl Function {
             committer,
             late: LateEvents::default(),
             irqfds: RwLock::default(),
-            irqfd_count: AtomicUsize::new(0),
         })
     }
 
@@ -52,9 +48,10 @@ impl Function {
         self.signals.sender()
     }
 
+    /// Register writes of a function without any look no further. Whoever finds that the last one went finds what it left in
+    /// its vector's latch: it went with the map locked.
     pub(crate) fn has_irqfds(&self) -> bool {
-        // Acquire: who sees that the last one went sees what it left in its vector's latch.
-        self.irqfd_count.load(Ordering::Acquire) != 0
+        !self.irqfds().is_empty()
     }
 
     // A map is whole whoever panicked, here and below.
@@ -64,10 +61,6 @@ impl Function {
 
     pub(crate) fn irqfds_mut(&self) -> RwLockWriteGuard<'_, Irqfds> {
         self.irqfds.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn note_count(&self, irqfds: &Irqfds) {
-        self.irqfd_count.store(irqfds.len(), Ordering::Release);
     }
 }
 

@@ -22,6 +22,13 @@
 //!
 //! What was queued is finished by whoever committed, if its ticket is still good. A close voids the ticket under the
 //! vector's lock, and never waits for the commit.
+//!
+//! # What orders the two latches
+//!
+//! A signal moves from the counter to the latch in memory with the vector's lock held, and so is every look that a Pending Bit is
+//! made of. The counter itself is the kernel's: a write, a read, an assign and a deassign are system calls, each of which
+//! takes the eventfd's own lock. So there is no memory ordering to be argued here, and none for loom to weaken: the latch in
+//! memory has all of them, and the rest is an order of steps, which shuttle searches.
 
 mod attaching;
 mod routes;

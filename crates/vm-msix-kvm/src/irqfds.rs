@@ -16,8 +16,8 @@ pub(crate) struct Irqfds {
 }
 
 impl Irqfds {
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     pub(crate) fn get(&self, vector: VectorIndex) -> Option<&Arc<IrqfdVector>> {

@@ -67,7 +67,6 @@ impl Function {
         }
         let gsi = state.take_gsi();
         irqfds.remove(state.vector);
-        self.note_count(&irqfds);
         drop(state);
         drop(irqfds);
         // A table may take its time, and a vCPU that masks must not wait for it.
@@ -129,7 +128,6 @@ impl Function {
         let (notifier, is_queued) = (Arc::clone(&state.notifier), state.is_queued());
         drop(state);
         irqfds.insert(vector, Arc::clone(&irqfd));
-        self.note_count(&irqfds);
         Ok(Entered { irqfd, notifier, before, enlist, is_queued })
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Queue {
     committing: bool,
     /// GSIs that were given back meanwhile. They may be in the commit, so nobody else may have them before its end.
     returned: Vec<Gsi>,
+    /// Nothing comes any more.
+    stopped: bool,
 }
 
 /// Vectors of one function that KVM is to listen to when their routes have been committed.
@@ -95,6 +97,14 @@ impl Queue {
     /// What waited for it can be given back.
     pub(crate) fn end_commit(&mut self) {
         self.committing = false;
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// The GSIs that can be given back at once: none while a commit goes on.

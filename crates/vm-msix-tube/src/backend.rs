@@ -90,6 +90,8 @@ impl MsiBackend for TubeBackend {
     }
 
     fn latched(&self, qword: usize) -> u64 {
+        // Here and below: a holder that goes moves what its descriptor keeps to the latch, and that is seen here or there.
+        let _control = self.function.control();
         let Function { signals, .. } = &*self.function;
         let closed =
             signals.vectors().in_qword(qword).filter(|vector| !self.function.is_open(*vector));
@@ -98,6 +100,7 @@ impl MsiBackend for TubeBackend {
     }
 
     fn clear_latch(&self, vector: VectorIndex) -> bool {
+        let _control = self.function.control();
         let counted = !self.function.is_open(vector)
             && self.function.eventfds().counted([vector].into_iter()).next().is_some()
             && self.function.eventfds().get(vector).is_some_and(|eventfd| eventfd.drain());

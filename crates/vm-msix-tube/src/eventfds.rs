@@ -36,8 +36,8 @@ impl Eventfd {
         self.holders.fetch_sub(1, Ordering::Relaxed) == 1
     }
 
-    /// Whether somebody writes it without the vector's latch. Relaxed, here and above: control alone asks, and orders it by its lock;
-    /// to a look at Pending Bits it may be history.
+    /// Whether somebody writes it without the vector's latch. Relaxed, here and above: it is changed and looked at with the
+    /// control path's lock.
     pub(crate) fn is_held(&self) -> bool {
         self.holders.load(Ordering::Relaxed) != 0
     }

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use event_manager::{
@@ -29,15 +28,18 @@ use crate::wire::{Answer, Refusal, Reply, Request, Violation};
 pub struct Server {
     endpoint: RemoteEndpoint<Sessions>,
     sessions: SubscriberId,
-    counts: Arc<Counts>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What others may know of the thread.
+/// What others share with the thread.
 #[derive(Debug, Default)]
-struct Counts {
-    live: AtomicUsize,
-    stopped: AtomicBool,
+struct Shared(Mutex<Life>);
+
+#[derive(Debug, Default)]
+struct Life {
+    sessions: usize,
+    stopped: bool,
 }
 
 /// Why there is no server, or why it does not serve.
@@ -90,19 +92,19 @@ impl Server {
     ///
     /// There is no descriptor or no thread to be had.
     pub fn spawn() -> Result<Self, ServerError> {
-        let counts = Arc::new(Counts::default());
+        let shared = Arc::new(Shared::default());
         let (started, start) = std::sync::mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name("msix-tube".into())
             .spawn({
-                let counts = Arc::clone(&counts);
+                let shared = Arc::clone(&shared);
                 // The loop is the thread's own: sessions never leave it.
                 move || match EventManager::new() {
                     Err(error) => drop(started.send(Err(error))),
                     Ok(mut manager) => {
-                        let sessions = manager.add_subscriber(Sessions::new(Arc::clone(&counts)));
+                        let sessions = manager.add_subscriber(Sessions::new(Arc::clone(&shared)));
                         let _ = started.send(Ok((manager.remote_endpoint(), sessions)));
-                        while !counts.stopped.load(Ordering::Acquire) {
+                        while !shared.life().stopped {
                             if manager.run().is_err() {
                                 break;
                             }
@@ -113,7 +115,7 @@ impl Server {
             .map_err(ServerError::Thread)?;
         let gone = Err(event_manager::Error::ChannelRecv);
         let (endpoint, sessions) = start.recv().unwrap_or(gone).map_err(ServerError::Events)?;
-        Ok(Self { endpoint, sessions, counts, thread: Some(thread) })
+        Ok(Self { endpoint, sessions, shared, thread: Some(thread) })
     }
 
     /// Serves the device process at the other end of a tube, until it goes or says what none says.
@@ -155,13 +157,20 @@ impl Server {
 
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
-        self.counts.live.load(Ordering::Acquire)
+        self.shared.life().sessions
+    }
+}
+
+impl Shared {
+    // Each of the two is changed in one step, whoever panicked.
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.counts.stopped.store(true, Ordering::Release);
+        self.shared.life().stopped = true;
         // The thread looks whether it was stopped whenever it wakes.
         let _ = self.endpoint.kick();
         if let Some(thread) = self.thread.take() {
@@ -266,12 +275,12 @@ fn close_elsewhere(tube: Tube) {
 /// All sessions, by their sockets.
 struct Sessions {
     connections: BTreeMap<RawFd, Connection>,
-    counts: Arc<Counts>,
+    shared: Arc<Shared>,
 }
 
 impl Sessions {
-    fn new(counts: Arc<Counts>) -> Self {
-        Self { connections: BTreeMap::new(), counts }
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { connections: BTreeMap::new(), shared }
     }
 
     fn add(&mut self, connection: Connection) {
@@ -280,7 +289,7 @@ impl Sessions {
     }
 
     fn note_count(&self) {
-        self.counts.live.store(self.connections.len(), Ordering::Release);
+        self.shared.life().sessions = self.connections.len();
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) struct Instant(Duration);
 
 impl Instant {
     pub(crate) fn now() -> Self {
+        // Relaxed: a number that orders nothing.
         let ticks = TICKS.fetch_add(1, Ordering::Relaxed);
         Self(TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))
     }

@@ -97,6 +97,7 @@ impl Relax for Futex {
 
     fn park(&self, word: &AtomicU32, value: u32) {
         let mut asleep = FUTEX.lock();
+        // Relaxed: who wakes changes the word before it takes the lock.
         while word.load(Ordering::Relaxed) == value {
             asleep = FUTEX.changed.wait(asleep).unwrap_or_else(PoisonError::into_inner);
         }

@@ -13,7 +13,7 @@ use crate::world::{Commits, World, join};
 
 /// Two batches that overlap gather what is unmasked inside of either, and let it go without a flush.
 ///
-/// Kills: batch-ends-with-the-first, batch-gathers-nothing.
+/// Kills: batch-ends-with-the-first, batch-gathers-nothing, queued-keeps-nothing.
 #[test]
 fn the_last_batch_lets_the_openings_go() {
     explore(|| {

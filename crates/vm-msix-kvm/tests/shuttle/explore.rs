@@ -24,9 +24,11 @@ pub(crate) fn explore(scenario: fn()) {
     let schedules = env::var("SHUTTLE_SCHEDULES")
         .map_or(SCHEDULES, |number| number.parse().expect("a number of schedules"));
     let random = RandomScheduler::new_from_seed(SEED, schedules);
-    Runner::new(random, config()).run(scenario);
+    let mut ran = Runner::new(random, config()).run(scenario);
     let few_preemptions = PctScheduler::new_from_seed(SEED, PREEMPTIONS, schedules);
-    Runner::new(few_preemptions, config()).run(scenario);
+    ran += Runner::new(few_preemptions, config()).run(scenario);
+    // Seen with --show-output.
+    println!("{ran} schedules");
 }
 
 fn config() -> Config {

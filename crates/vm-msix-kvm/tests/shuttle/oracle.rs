@@ -34,15 +34,28 @@ struct Line {
     replaced: u8,
     newest: u8,
     may_send: bool,
+    /// How often the guest has unmasked.
+    openings: u32,
 }
 
 /// What was signalled, and what came of it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     signals: u32,
+    /// How many of them are done, and when the last of those began.
+    done: u32,
+    last_done: u32,
+    /// Those that were taken back count too.
     interrupts: u32,
     last_signal: u32,
     last_interrupt: u32,
+}
+
+/// What was known of a vector when somebody began to look at its Pending Bit, or to take its signal back.
+#[derive(Clone, Copy)]
+pub(crate) struct Before {
+    line: Line,
+    account: Account,
 }
 
 impl Oracle {
@@ -70,7 +83,10 @@ impl Oracle {
 
     /// The guest begins to unmask.
     pub(crate) fn unmasks(&self, place: Place) {
-        self.book().lines.entry(place).or_default().may_send = true;
+        let mut book = self.book();
+        let line = book.lines.entry(place).or_default();
+        line.may_send = true;
+        line.openings += 1;
     }
 
     /// The guest has masked.
@@ -78,20 +94,53 @@ impl Oracle {
         self.book().lines.entry(place).or_default().may_send = false;
     }
 
-    /// Somebody begins to signal.
-    pub(crate) fn signals(&self, place: Place) {
+    /// Somebody signals.
+    pub(crate) fn signals(&self, place: Place, signal: impl FnOnce()) {
         let mut book = self.book();
         book.now += 1;
         let now = book.now;
         let account = book.account(place);
         account.signals += 1;
         account.last_signal = now;
-    }
-
-    /// A reset takes back what was signalled and has not come.
-    pub(crate) fn forgives(&self, place: Place) {
+        drop(book);
+        signal();
         let mut book = self.book();
         let account = book.account(place);
+        account.done += 1;
+        account.last_done = account.last_done.max(now);
+    }
+
+    /// Somebody begins to look at a vector's Pending Bit, or to take its signal back.
+    pub(crate) fn before(&self, place: Place) -> Before {
+        let mut book = self.book();
+        let line = book.lines.get(&place).copied().unwrap_or_default();
+        Before { line, account: *book.account(place) }
+    }
+
+    /// A Pending Bit was seen, as it was at some time since.
+    pub(crate) fn sees(&self, place: Place, before: Before, is_pending: bool) {
+        let mut book = self.book();
+        if book.is_joint(place) {
+            return;
+        }
+        let line = book.lines.get(&place).copied().unwrap_or_default();
+        let was_masked = !line.may_send && !before.line.may_send;
+        let was_masked = was_masked && line.openings == before.line.openings;
+        let account = *book.account(place);
+        let waits = before.account.last_done > account.last_interrupt;
+        if is_pending {
+            let is_owed = account.signals > before.account.interrupts;
+            assert!(is_owed, "{place:?} shows what has come: {account:?}");
+        } else {
+            assert!(!(was_masked && waits), "{place:?} hides what waits: {account:?}");
+        }
+    }
+
+    /// What was signalled before, and has not come, was taken back; what was signalled meanwhile may have been.
+    pub(crate) fn takes_back(&self, place: Place, before: Before) {
+        let mut book = self.book();
+        let account = book.account(place);
+        account.interrupts = account.interrupts.max(before.account.done);
         account.last_interrupt = account.last_signal;
     }
 
@@ -126,7 +175,7 @@ impl Oracle {
     pub(crate) fn judge_at_rest(&self, place: Place, is_pending: bool) {
         let mut book = self.book();
         let may_send = book.lines.get(&place).is_some_and(|line| line.may_send);
-        let is_joint = book.joint.iter().any(|(other, one)| place == *other || place == *one);
+        let is_joint = book.is_joint(place);
         let account = *book.account(place);
         let is_answered = account.last_signal <= account.last_interrupt;
         if may_send {
@@ -145,6 +194,10 @@ impl Oracle {
 }
 
 impl Book {
+    fn is_joint(&self, place: Place) -> bool {
+        self.joint.iter().any(|(other, one)| place == *other || place == *one)
+    }
+
     fn account(&mut self, place: Place) -> &mut Account {
         let place = self.joint.get(&place).copied().unwrap_or(place);
         self.accounts.entry(place).or_default()

@@ -3,7 +3,7 @@
 use shuttle::thread;
 
 use crate::explore::explore;
-use crate::world::{Function, World, join};
+use crate::world::{Commits, Function, World, join};
 
 /// A function is reset and comes up again.
 ///
@@ -29,13 +29,35 @@ fn a_function_is_reset_while_it_opens() {
     });
 }
 
+/// The same beside its producers, where the committer's thread polls its descriptors.
+///
+/// Kills: poll-set-kept, polled-closed-not-drained, reset-takes-all-for-empty.
+#[test]
+fn a_polled_function_is_reset() {
+    explore(|| {
+        let world = World::with(0, Commits::Thread);
+        let function = world.function(0, 2);
+        let (guards, producers): (Vec<_>, Vec<_>) = (0..2).map(|v| function.irqfd(v)).unzip();
+        (0..2).for_each(|vector| function.unmask(vector));
+        let producers: Vec<_> = producers.into_iter().map(|producer| producer.spawn(1)).collect();
+        function.reset();
+        function.enable();
+        (0..2).for_each(|vector| function.program(vector));
+        function.unmask(0);
+        join(producers);
+        world.judge(&[&function]);
+        drop(guards);
+        world.end([function]);
+    });
+}
+
 /// One function is reset while another opens: its GSIs pass from one to the other while their routes are committed.
 ///
 /// Kills: given-back-at-once, given-back-late, release-keeps-gsis.
 #[test]
 fn gsis_pass_to_another_function() {
     explore(|| {
-        let world = World::with(2, crate::world::Commits::Thread);
+        let world = World::with(2, Commits::Thread);
         let functions = [0, 1].map(|number| world.function(number, 1));
         let (guard, producer) = functions[1].irqfd(0);
         let producer = producer.spawn(1);
@@ -83,7 +105,7 @@ fn a_function_is_destroyed_while_it_opens() {
 
 /// Everybody lets go of everything at once; the committer's thread may be the last to have the function.
 ///
-/// Kills: thread-joins-itself.
+/// Kills: end-unsaid, thread-joins-itself.
 #[test]
 fn the_last_one_ends_the_thread() {
     explore(|| {

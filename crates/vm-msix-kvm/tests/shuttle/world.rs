@@ -1,16 +1,17 @@
 //! A VM, its functions, and those who act on them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError};
 
 use shuttle::sync::{Mutex, MutexGuard};
 use shuttle::thread::{self, JoinHandle};
+use vm_msix::MsixConfig;
 use vm_msix::test_utils::GuestDriver;
-use vm_msix::{MsixConfig, Trigger};
-use vm_msix_kvm::model::{VmFd, scheduling_point, until_asleep};
+use vm_msix_kvm::model::{VmFd, until_asleep};
 use vm_msix_kvm::{Committer, Irqfd, KvmBackend, KvmMsi, Router};
 
-use crate::oracle::{Oracle, Place, message};
+use crate::actors::{Device, Looker, Producer};
+use crate::oracle::{Before, Oracle, Place, message};
 use crate::table::Table;
 
 /// GSIs enough for every scenario.
@@ -129,6 +130,10 @@ impl Function {
         self.msix.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn oracle(&self) -> &Oracle {
+        &self.oracle
+    }
+
     pub(crate) fn place(&self, vector: u8) -> Place {
         (self.number, vector)
     }
@@ -168,20 +173,50 @@ impl Function {
 
     pub(crate) fn mask_all(&self) {
         GuestDriver::new(&mut *self.lock()).mask_function();
-        (0..self.vectors).for_each(|vector| self.oracle.has_masked(self.place(vector)));
+        self.is_over();
     }
 
     /// Every Mask Bit is clear.
     pub(crate) fn unmask_all(&self) {
-        (0..self.vectors).for_each(|vector| self.oracle.unmasks(self.place(vector)));
+        self.may_send();
         GuestDriver::new(&mut *self.lock()).unmask_function();
+    }
+
+    /// Every vector is unmasked.
+    pub(crate) fn disable(&self) {
+        GuestDriver::new(&mut *self.lock()).disable();
+        self.is_over();
+    }
+
+    /// The same.
+    pub(crate) fn enable_again(&self) {
+        self.may_send();
+        self.enable();
     }
 
     /// Every vector is programmed anew before it is used again.
     pub(crate) fn reset(&self) {
+        let before = self.before();
         self.lock().reset();
         self.is_over();
-        (0..self.vectors).for_each(|vector| self.oracle.forgives(self.place(vector)));
+        self.takes_back(before);
+    }
+
+    /// Tells whether there was something to take back.
+    pub(crate) fn retract(&self, vector: u8) -> bool {
+        let place = self.place(vector);
+        let before = self.oracle.before(place);
+        let was_pending = self.lock().retract(vector.into()).unwrap();
+        self.oracle.sees(place, before, was_pending);
+        if was_pending {
+            self.oracle.takes_back(place, before);
+        }
+        was_pending
+    }
+
+    /// Every vector may send from now on.
+    pub(crate) fn may_send(&self) {
+        (0..self.vectors).for_each(|vector| self.oracle.unmasks(self.place(vector)));
     }
 
     /// Nothing may come any more.
@@ -190,7 +225,29 @@ impl Function {
     }
 
     pub(crate) fn is_pending(&self, vector: u8) -> bool {
-        GuestDriver::new(&mut *self.lock()).is_pending(vector.into())
+        let before = self.oracle.before(self.place(vector));
+        let is_pending = GuestDriver::new(&mut *self.lock()).is_pending(vector.into());
+        self.oracle.sees(self.place(vector), before, is_pending);
+        is_pending
+    }
+
+    /// Of each vector.
+    pub(crate) fn before(&self) -> Vec<Before> {
+        (0..self.vectors).map(|vector| self.oracle.before(self.place(vector))).collect()
+    }
+
+    /// Each vector's Pending Bit was seen.
+    pub(crate) fn sees(&self, before: Vec<Before>, is_pending: impl Fn(u8) -> bool) {
+        for (vector, before) in (0..).zip(before) {
+            self.oracle.sees(self.place(vector), before, is_pending(vector));
+        }
+    }
+
+    /// What each vector kept was taken back.
+    pub(crate) fn takes_back(&self, before: Vec<Before>) {
+        for (vector, before) in (0..).zip(before) {
+            self.oracle.takes_back(self.place(vector), before);
+        }
     }
 
     /// The descriptor, and a producer who has it.
@@ -202,17 +259,27 @@ impl Function {
 
     /// Somebody who writes an eventfd of this vector's.
     pub(crate) fn producer(&self, vector: u8, eventfd: &impl AsFd) -> Producer {
-        Producer {
-            place: self.place(vector),
-            eventfd: eventfd.as_fd().try_clone_to_owned().unwrap(),
-            vm: self.vm.clone(),
-            oracle: self.oracle.clone(),
-        }
+        let eventfd = eventfd.as_fd().try_clone_to_owned().unwrap();
+        Producer::new(self.place(vector), eventfd, self.vm.clone(), self.oracle.clone())
     }
 
     pub(crate) fn device(&self, vector: u8) -> Device {
         let trigger = self.lock().trigger_handle(vector.into()).unwrap();
-        Device { place: self.place(vector), trigger, oracle: self.oracle.clone() }
+        Device::new(self.place(vector), trigger, self.oracle.clone())
+    }
+
+    pub(crate) fn looker(&self) -> Looker {
+        Looker::new(self.clone(), self.lock().backend().clone())
+    }
+
+    /// Somebody takes the descriptor, signals, and goes.
+    pub(crate) fn spawn_holder(&self, vector: u8) -> JoinHandle<()> {
+        let function = self.clone();
+        thread::spawn(move || {
+            let (guard, producer) = function.irqfd(vector);
+            producer.signal();
+            drop(guard);
+        })
     }
 
     /// The oracle judges; nothing moves.
@@ -243,47 +310,6 @@ impl Function {
         self.judge();
         self.expect_interrupts(vector, before + 1);
         drop(guard);
-    }
-}
-
-/// Somebody outside, with a descriptor.
-pub(crate) struct Producer {
-    place: Place,
-    eventfd: OwnedFd,
-    vm: Arc<VmFd>,
-    oracle: Arc<Oracle>,
-}
-
-impl Producer {
-    pub(crate) fn signal(&self) {
-        scheduling_point();
-        self.oracle.signals(self.place);
-        self.vm.write(self.eventfd.as_fd());
-    }
-
-    /// Signals on a thread of its own, so many times.
-    pub(crate) fn spawn(self, times: usize) -> JoinHandle<()> {
-        thread::spawn(move || (0..times).for_each(|_| self.signal()))
-    }
-}
-
-/// The device in this process.
-pub(crate) struct Device {
-    place: Place,
-    trigger: Trigger<KvmBackend>,
-    oracle: Arc<Oracle>,
-}
-
-impl Device {
-    pub(crate) fn signal(&self) {
-        scheduling_point();
-        self.oracle.signals(self.place);
-        self.trigger.trigger().unwrap();
-    }
-
-    /// Signals on a thread of its own, so many times.
-    pub(crate) fn spawn(self, times: usize) -> JoinHandle<()> {
-        thread::spawn(move || (0..times).for_each(|_| self.signal()))
     }
 }
 

@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod looks;
 mod model;
 mod refusals;
 mod stress;
