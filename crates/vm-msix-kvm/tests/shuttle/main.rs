@@ -19,6 +19,7 @@ mod batches;
 mod closing;
 mod explore;
 mod failing;
+mod function;
 mod modes;
 mod opening;
 mod oracle;
