@@ -19,11 +19,10 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vm_msix::{
     IntoBackend, IrqfdBackend, MsiBackend, Route, Signal, SignalMode, VectorCount, VectorIndex,
-    Yield,
 };
 
 use crate::error::TubeError;
@@ -31,6 +30,7 @@ use crate::eventfds::{Eventfd, Eventfds};
 use crate::function::{Control, Function, Report};
 use crate::guard::TubeIrqfd;
 use crate::link::{Link, Traffic};
+use crate::sys::{Mutex, Yield};
 use crate::tube::Tube;
 
 /// Delivers a function's vectors through the VMM at the other end of a [`Tube`].

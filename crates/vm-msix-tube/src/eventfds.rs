@@ -3,15 +3,16 @@
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwapOption;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::io::{Errno, ReadWriteFlags, preadv2, write};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::time::Timespec;
 use vm_msix::{MessageSender, MsiMessage, VectorCount, VectorIndex};
 
 use crate::error::TubeError;
+use crate::sys::{AtomicUsize, poll, preadv2, write};
 
 /// An eventfd, and how many outside of the function write it.
 #[derive(Debug)]

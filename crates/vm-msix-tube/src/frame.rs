@@ -4,13 +4,12 @@
 use std::os::fd::OwnedFd;
 
 use crate::error::TubeError;
+use crate::sys::DESCRIPTORS_PER_PACKET;
 
 /// Bytes of a message, at most.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Descriptors with a message, at most: one for each vector of a function.
 pub const MAX_DESCRIPTORS: usize = 2048;
-/// Descriptors of one packet, at most: the kernel's limit.
-pub(crate) const DESCRIPTORS_PER_PACKET: usize = 253;
 
 /// What every packet begins with: its kind, and how many descriptors are still to come, those of the packet included.
 pub(crate) const HEADER: usize = 3;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use vm_msix::{MsiBackend, Route, RouteEvent, SignalBackend, VectorIndex, Yield};
+use vm_msix::{MsiBackend, Route, RouteEvent, SignalBackend, VectorIndex};
 
 use crate::error::TubeError;
 use crate::eventfds::{Eventfd, Eventfds};
 use crate::link::{Link, is_unsent};
+use crate::sys::{Mutex, MutexGuard, Yield};
 use crate::tube::Tube;
 use crate::wire::{Change, VectorFailure, WireRoute};
 

@@ -7,12 +7,11 @@ use std::os::fd::OwnedFd;
 use rustix::cmsg_space;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 
 use crate::error::TubeError;
-use crate::frame::{
-    Assembly, DESCRIPTORS_PER_PACKET, MAX_DESCRIPTORS, MAX_MESSAGE, MAX_PACKET, Wait, Whole,
-};
+use crate::frame::{Assembly, MAX_DESCRIPTORS, MAX_MESSAGE, MAX_PACKET, Wait, Whole};
+use crate::sys::{DESCRIPTORS_PER_PACKET, recvmsg};
 
 /// The bits of a mode that tell a file's type.
 const FILE_TYPE: u16 = 0o170_000;

@@ -32,13 +32,22 @@ mod eventfds;
 mod frame;
 mod function;
 mod guard;
+#[cfg(not(vm_msix_shuttle))]
+mod host;
 mod inbox;
 mod link;
+#[cfg(vm_msix_shuttle)]
+pub mod model;
 mod outbox;
 mod server;
 mod session;
 mod tube;
 mod wire;
+
+#[cfg(not(vm_msix_shuttle))]
+use host as sys;
+#[cfg(vm_msix_shuttle)]
+use model as sys;
 
 pub use backend::TubeBackend;
 pub use error::TubeError;

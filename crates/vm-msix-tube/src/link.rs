@@ -12,10 +12,10 @@ use std::sync::Arc;
 use vm_msix::{VectorCount, VectorIndex};
 
 use crate::error::TubeError;
+use crate::sys::{RESULTS_IN_WINDOW, WINDOW};
 use crate::tube::Tube;
 use crate::wire::{
-    Answer, Ask, Change, MAGIC, RESULTS_IN_WINDOW, Reply, Request, VERSION, VectorFailure,
-    VectorResult, WINDOW,
+    Answer, Ask, Change, MAGIC, Reply, Request, VERSION, VectorFailure, VectorResult,
 };
 
 /// The connection.

@@ -6,11 +6,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::cmsg_space;
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde::Serialize;
 
 use crate::error::TubeError;
-use crate::frame::{DESCRIPTORS_PER_PACKET, MAX_MESSAGE, Wait, descriptors_header, message_header};
+use crate::frame::{MAX_MESSAGE, Wait, descriptors_header, message_header};
+use crate::sys::{DESCRIPTORS_PER_PACKET, sendmsg};
 
 /// The sending half.
 pub(crate) struct Outbox {

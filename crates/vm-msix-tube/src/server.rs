@@ -7,18 +7,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError};
+use std::thread;
 
-use event_manager::{
-    EventManager, EventOps, EventSet, Events, MutEventSubscriber, RemoteEndpoint, SubscriberId,
-    SubscriberOps,
-};
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber, SubscriberId, SubscriberOps};
 use vm_msix::{IntoBackend, IrqfdBackend};
 
 use crate::error::TubeError;
 use crate::session::{Quota, Session};
+use crate::sys::{
+    Builder, EventManager, JoinHandle, Mutex, MutexGuard, RemoteEndpoint, catch_unwind,
+    sync_channel,
+};
 use crate::tube::Tube;
 use crate::wire::{Answer, Refusal, Reply, Request, Violation};
 
@@ -93,8 +94,8 @@ impl Server {
     /// There is no descriptor or no thread to be had.
     pub fn spawn() -> Result<Self, ServerError> {
         let shared = Arc::new(Shared::default());
-        let (started, start) = std::sync::mpsc::sync_channel(1);
-        let thread = thread::Builder::new()
+        let (started, start) = sync_channel(1);
+        let thread = Builder::new()
             .name("msix-tube".into())
             .spawn({
                 let shared = Arc::clone(&shared);
@@ -269,7 +270,7 @@ impl Connection {
 /// process's, can make whoever closes it wait for ever.
 fn close_elsewhere(tube: Tube) {
     // Where there is no thread to be had, it is closed at once.
-    let _ = thread::Builder::new().name("msix-tube-close".into()).spawn(|| drop(tube));
+    let _ = Builder::new().name("msix-tube-close".into()).spawn(|| drop(tube));
 }
 
 /// All sessions, by their sockets.

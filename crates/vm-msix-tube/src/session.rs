@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::thread;
 
 use vm_msix::{IntoBackend, IrqfdBackend, MsiBackend, Route, RouteEvent, VectorCount, VectorIndex};
 
+use crate::sys::catch_unwind;
 use crate::wire::{
     Answer, Ask, Change, MAGIC, Refusal, Reply, Request, VERSION, VectorFailure, VectorResult,
     Violation, WireRoute,

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_type};
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -15,6 +15,7 @@ use crate::error::TubeError;
 use crate::frame::{Wait, Whole};
 use crate::inbox::Inbox;
 use crate::outbox::Outbox;
+use crate::sys::{Mutex, MutexGuard, shutdown, socketpair};
 
 /// One end of a connection between two processes, which carries messages of any serde type, and descriptors with them.
 ///

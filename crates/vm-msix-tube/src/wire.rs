@@ -14,11 +14,6 @@ use vm_msix::{MsiMessage, Route};
 pub(crate) const VERSION: u16 = 1;
 /// What a first request begins with, so that a stranger is told from a device process.
 pub(crate) const MAGIC: [u8; 4] = *b"msix";
-/// Requests without an answer, at most. The VMM ends a session that does not take its answers, so there must be room for so many
-/// in a socket as it comes.
-pub(crate) const WINDOW: usize = 128;
-/// Results in them, at most, for the same reason.
-pub(crate) const RESULTS_IN_WINDOW: usize = 4096;
 
 /// A request, which the VMM answers with the same number.
 #[derive(Debug, Deserialize, Serialize)]

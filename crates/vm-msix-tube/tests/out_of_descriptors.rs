@@ -143,7 +143,7 @@ fn c11_a_device_process_that_may_pass_none_on_keeps_what_it_has_open() {
 #[test]
 fn c3_an_open_vector_whose_new_eventfd_cannot_be_passed_on_goes_on_with_the_old_one() {
     let _alone = alone();
-    let (mut msix, vmm, _server) = half_open();
+    let (msix, vmm, _server) = half_open();
     be_humble();
     let on_their_way = in_flight();
     fds::set_limit(100);

@@ -4,12 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use shuttle::thread::{self, JoinHandle};
-use vm_msix::{MsiBackend, Trigger};
-use vm_msix_kvm::KvmBackend;
+use vm_msix::{IrqfdBackend, MsiBackend, Trigger};
 use vm_msix_kvm::model::{VmFd, scheduling_point};
 
+use crate::function::Function;
 use crate::oracle::{Oracle, Place};
-use crate::world::Function;
 
 /// Somebody outside, with a descriptor.
 pub(crate) struct Producer {
@@ -36,14 +35,14 @@ impl Producer {
 }
 
 /// The device in this process.
-pub(crate) struct Device {
+pub(crate) struct Device<B> {
     place: Place,
-    trigger: Trigger<KvmBackend>,
+    trigger: Trigger<B>,
     oracle: Arc<Oracle>,
 }
 
-impl Device {
-    pub(crate) fn new(place: Place, trigger: Trigger<KvmBackend>, oracle: Arc<Oracle>) -> Self {
+impl<B: MsiBackend + 'static> Device<B> {
+    pub(crate) fn new(place: Place, trigger: Trigger<B>, oracle: Arc<Oracle>) -> Self {
         Self { place, trigger, oracle }
     }
 
@@ -61,13 +60,13 @@ impl Device {
 }
 
 /// Looks at the Pending Bits of all vectors at once, without the VMM's lock over the registers.
-pub(crate) struct Looker {
-    function: Function,
-    backend: KvmBackend,
+pub(crate) struct Looker<B: MsiBackend> {
+    function: Function<B>,
+    backend: B,
 }
 
-impl Looker {
-    pub(crate) fn new(function: Function, backend: KvmBackend) -> Self {
+impl<B: IrqfdBackend + Clone + 'static> Looker<B> {
+    pub(crate) fn new(function: Function<B>, backend: B) -> Self {
         Self { function, backend }
     }
 

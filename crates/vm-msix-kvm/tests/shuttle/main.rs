@@ -23,6 +23,7 @@ mod batches;
 mod closing;
 mod explore;
 mod failing;
+mod function;
 mod looking;
 mod modes;
 mod opening;
