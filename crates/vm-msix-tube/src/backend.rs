@@ -49,7 +49,7 @@ impl IntoBackend for Tube {
         let mode = SignalMode::new(Eventfds::new(vectors)).with_relax(Yield);
         let Ok(signals) = mode.into_backend(vectors);
         let brought = vectors.indices().map(|_| false).collect();
-        let control = Mutex::new(Control { link, brought, delivered: Vec::new() });
+        let control = Mutex::new(Control { link, brought, late: Vec::new() });
         Ok(TubeBackend { function: Arc::new(Function { tube, signals, control }) })
     }
 }

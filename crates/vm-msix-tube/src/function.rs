@@ -26,8 +26,8 @@ pub(crate) struct Control {
     pub(crate) link: Link,
     /// By vector: whether the VMM has its eventfd.
     pub(crate) brought: Box<[bool]>,
-    /// Vectors whose latched signals were sent when they changed eventfds: the next late events tell.
-    pub(crate) delivered: Vec<VectorIndex>,
+    /// What became of vectors when they changed eventfds: the next late events tell.
+    pub(crate) late: Vec<(VectorIndex, RouteEvent<TubeError>)>,
 }
 
 impl Function {
@@ -212,10 +212,10 @@ impl Function {
         }
     }
 
-    /// Reports what was delivered meanwhile; closes what could not be opened after all, and reports it.
+    /// Reports what became of vectors meanwhile; closes what could not be opened after all, and reports it.
     pub(crate) fn hear_late_events(&self, control: &mut Control, report: Report<'_>) {
-        for vector in std::mem::take(&mut control.delivered) {
-            report(vector, RouteEvent::Delivered);
+        for (vector, event) in std::mem::take(&mut control.late) {
+            report(vector, event);
         }
         if control.link.hear().is_err() || control.link.is_over() {
             return self.end(control, report);
@@ -312,28 +312,25 @@ impl Function {
         brought
     }
 
-    /// Opens a vector again that could not be changed. It may be open, or not, at the VMM.
+    /// Opens a vector again that could not be changed. It may be open, or not, at the VMM. Where that fails it stays closed.
     fn reopen(&self, control: &mut Control, vector: VectorIndex, route: Route) {
         if route == Route::Closed {
             return;
         }
-        let stuck = self.close(control, vec![vector]);
-        let mut failed = !stuck.is_empty();
-        if !failed {
-            self.open(control, vec![(vector, route)], &mut |_, _| failed = true);
+        let mut late = Vec::new();
+        match self.close(control, vec![vector]).remove(&vector) {
+            Some(error) => late.push((vector, RouteEvent::StillOpen(error))),
+            None => self.open(control, vec![(vector, route)], &mut |vector, event| {
+                late.push((vector, event));
+            }),
         }
-        if failed {
-            // The connection is over, as late events tell of what is open here.
-            self.reopen_latch(control, vector, route);
-        }
+        control.late.extend(late);
     }
 
-    /// Gives a latch its route back, and remembers if that delivered something.
+    /// Gives a latch its route back, and remembers what came of that.
     fn reopen_latch(&self, control: &mut Control, vector: VectorIndex, route: Route) {
         self.set_latch(vector, route, &mut |vector, event| {
-            if matches!(event, RouteEvent::Delivered) {
-                control.delivered.push(vector);
-            }
+            control.late.push((vector, event));
         });
     }
 }

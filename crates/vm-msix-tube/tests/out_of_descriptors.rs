@@ -19,7 +19,7 @@ use vm_msix_tube::{Quota, Server, SessionEnd, Tube, TubeBackend};
 
 use site::{Site, VECTORS};
 use support::raw::Raw;
-use support::vmm::{Delivery, Vmm};
+use support::vmm::{Delivery, Faults, Vmm};
 use support::wire::{Answer, Ask, hello, opens};
 use support::{alone, fds, message};
 
@@ -143,7 +143,7 @@ fn c11_a_device_process_that_may_pass_none_on_keeps_what_it_has_open() {
 #[test]
 fn c3_an_open_vector_whose_new_eventfd_cannot_be_passed_on_goes_on_with_the_old_one() {
     let _alone = alone();
-    let (msix, vmm, _server) = half_open();
+    let (mut msix, vmm, _server) = half_open();
     be_humble();
     let on_their_way = in_flight();
     fds::set_limit(100);
@@ -154,6 +154,27 @@ fn c3_an_open_vector_whose_new_eventfd_cannot_be_passed_on_goes_on_with_the_old_
     assert_eq!(vmm.deliver(), [(0, message(0, 1))]);
     drop(on_their_way);
     let adopted = msix.adopt_irqfd(0, fds::new()).unwrap();
+    msix.flush().unwrap();
     fds::signal(&adopted);
+    assert_eq!(vmm.deliver(), [(0, message(0, 1))]);
+}
+
+#[test]
+fn c3_an_open_vector_that_has_neither_eventfd_at_the_vmm_latches_until_it_has_one() {
+    let _alone = alone();
+    let (mut msix, vmm, _server) = half_open();
+    be_humble();
+    let on_their_way = in_flight();
+    vmm.set_faults(Faults { adopt: 100, ..Faults::default() });
+    vmm.when_refused(|| fds::set_limit(100));
+    msix.adopt_irqfd(0, fds::new()).unwrap_err();
+    vmm.set_faults(Faults::default());
+
+    assert_eq!(msix.trigger(0).unwrap(), Signal::Latched);
+    assert!(GuestDriver::new(&mut msix).is_pending(0));
+    msix.flush().unwrap_err();
+    assert_eq!(unsynced(&msix), [0]);
+    drop(on_their_way);
+    msix.flush().unwrap();
     assert_eq!(vmm.deliver(), [(0, message(0, 1))]);
 }

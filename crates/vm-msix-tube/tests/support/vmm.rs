@@ -23,6 +23,8 @@ struct State {
     /// Of 100 steps, so many fail.
     faults: Faults,
     random: fastrand::Rng,
+    /// What happens when an eventfd is refused.
+    refused: Option<Box<dyn Fn() + Send>>,
     asked: usize,
 }
 
@@ -71,6 +73,7 @@ impl Vmm {
             delivered: Vec::new(),
             faults,
             random: fastrand::Rng::with_seed(seed),
+            refused: None,
             asked: 0,
         };
         Arc::new(Self { vectors: VectorCount::new(vectors).unwrap(), state: Mutex::new(state) })
@@ -78,6 +81,11 @@ impl Vmm {
 
     pub(crate) fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
+    }
+
+    /// This happens whenever an eventfd is refused.
+    pub(crate) fn when_refused(&self, refused: impl Fn() + Send + 'static) {
+        self.state().refused = Some(Box::new(refused));
     }
 
     /// Commits what is deferred.
@@ -283,6 +291,9 @@ impl IrqfdBackend for Delivery {
     fn adopt_irqfd(&self, vector: VectorIndex, eventfd: OwnedFd) -> Result<Held, Told> {
         let mut state = self.0.asked_for();
         if state.fails(|faults| faults.adopt) {
+            if let Some(refused) = &state.refused {
+                refused();
+            }
             return Err(Told);
         }
         // What waits in the one before is delivered or stays pending.
