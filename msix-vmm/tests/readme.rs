@@ -47,7 +47,7 @@ fn the_adoption_code_of_the_readme_is_the_example() {
 #[test]
 fn every_file_that_the_documents_link_to_is_there() {
     let documents = ["README.md", "DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md"];
-    let more = ["docs/performance.md", "docs/proof.md", "docs/qemu.md"];
+    let more = ["docs/mutants.md", "docs/performance.md", "docs/proof.md", "docs/qemu.md"];
     for document in documents.into_iter().chain(more) {
         let text = read(document);
         let folder = root().join(document).parent().expect("a folder").to_path_buf();

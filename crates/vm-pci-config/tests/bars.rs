@@ -216,5 +216,14 @@ fn an_index_is_0_to_5() {
     }
     assert_eq!(BarIndex::try_from(6), Err(PciConfigError::BarIndexOutOfRange { index: 6 }));
     assert_eq!(BarIndex::Bar3.to_string(), "BAR 3");
-    assert_eq!(Bar::io(4).kind(), BarKind::Io);
+}
+
+#[test]
+fn a_description_says_its_kind_and_its_size() {
+    let described = |bar: Bar| (bar.kind(), bar.size());
+    assert_eq!(described(Bar::io(4)), (BarKind::Io, 4));
+    let memory32 = Bar::memory32(0x1000, Prefetchable::Yes).at(0xfebf_0000);
+    assert_eq!(described(memory32), (BarKind::Memory32(Prefetchable::Yes), 0x1000));
+    let memory64 = Bar::memory64(1 << 40, Prefetchable::No);
+    assert_eq!(described(memory64), (BarKind::Memory64(Prefetchable::No), 1 << 40));
 }

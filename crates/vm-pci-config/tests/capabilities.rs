@@ -77,6 +77,13 @@ fn local_bus_6_7_list_image_written_by_hand() {
 }
 
 #[test]
+fn an_id_is_the_number_that_a_guest_reads() {
+    assert_eq!(CapabilityId::from(0x11), CapabilityId::MSIX);
+    assert_eq!(u8::from(CapabilityId::MSIX), 0x11);
+    assert_eq!(format!("{:?}", CapabilityId::MSIX), "CapabilityId(0x11)");
+}
+
+#[test]
 fn header_bytes_in_the_description_do_not_matter() {
     let mut space = space();
     let raw = Raw { bytes: vec![0x55, 0x66, 0x77], writable: vec![] };

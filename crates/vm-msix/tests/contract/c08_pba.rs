@@ -1,11 +1,13 @@
 //! C8, the PBA: aligned DWORD and QWORD reads; writes have no effect.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use crate::support::guest::{COUNTS, bring_up, control, function, message, pba, table};
 use crate::support::observing::{Event, Events};
+use vm_msix::latches::Latches;
 use vm_msix::test_utils::MockBackend;
-use vm_msix::{Direction, MsixConfig, Region};
+use vm_msix::{Direction, MsixConfig, Region, Signal, Spin, VectorCount, VectorIndex};
 
 type Watched<'a> = MsixConfig<&'a MockBackend, Arc<Events>>;
 
@@ -33,6 +35,21 @@ fn c08_every_vector_has_its_own_pending_bit() {
             assert_eq!(pba(&msix), expected, "vector {vector} of {count}");
             msix.retract(vector).unwrap();
         }
+    }
+}
+
+#[test]
+fn c08_a_hint_is_set_while_a_signal_waits_and_clear_when_its_vector_has_opened() {
+    let latches = Latches::new(VectorCount::new(65).unwrap(), Spin);
+    let send = |_| Ok::<_, Infallible>(Signal::Sent);
+    for vector in [0, 63, 64] {
+        let index = VectorIndex::new(vector).unwrap();
+        let hints = || latches.hints(usize::from(vector) / 64);
+        assert_eq!(hints(), 0);
+        latches.signal(index, send);
+        assert_eq!(hints(), 1u64 << (vector % 64));
+        latches.open(index, message(vector), send);
+        assert_eq!(hints(), 0);
     }
 }
 

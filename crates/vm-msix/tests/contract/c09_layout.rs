@@ -47,6 +47,14 @@ fn c09_the_bir_is_0_to_5() {
 }
 
 #[test]
+fn c09_a_refusal_says_which_region_is_wrong() {
+    let table = MsixLayout::new(1, 6, 0, 0, 0).unwrap_err();
+    assert_eq!(table.to_string(), "MSI-X Table in BAR 6: a function has BARs 0 to 5");
+    let pba = MsixLayout::new(1, 0, 0, 0, 0x1004).unwrap_err();
+    assert_eq!(pba.to_string(), "PBA at offset 0x1004: it must be a multiple of 8");
+}
+
+#[test]
 fn c09_offsets_are_multiples_of_8() {
     for offset in (1..8).chain([0x1001, 0x1004, 0xffff_ffff]) {
         let table = MsixLayout::new(1, 0, offset, 1, 0).unwrap_err();

@@ -6,7 +6,7 @@ use crate::support::guest::{
 };
 use crate::support::observing::{Event, Events};
 use vm_msix::test_utils::{Failure, MockBackend};
-use vm_msix::{Counters, MsixConfig, MsixError, MsixStatus, Route, Signal};
+use vm_msix::{Counters, MsixConfig, MsixError, MsixStatus, Route, RouteEvent, Signal};
 
 const ALL: [Failure; 3] = [Failure::Refused, Failure::Exhausted, Failure::StillOpen];
 const CLOSING: [Failure; 2] = [Failure::Refused, Failure::Exhausted];
@@ -31,6 +31,14 @@ fn c11_writes_return_their_status_whatever_the_backend_says() {
         backend.fail_next_close(0);
         assert_eq!(mask(&mut msix, 0), MsixStatus::EntryChanged(0));
         assert_eq!(control(&mut msix, OFF), MsixStatus::Changed);
+    }
+}
+
+#[test]
+fn c11_an_event_has_an_error_unless_it_tells_of_a_delivery() {
+    assert_eq!(RouteEvent::<u8>::Delivered.into_error(), None);
+    for event in [RouteEvent::Refused(7), RouteEvent::Exhausted(7), RouteEvent::StillOpen(7)] {
+        assert_eq!(event.into_error(), Some(7));
     }
 }
 
@@ -215,4 +223,16 @@ fn c11_the_counters_add_up_over_failures() {
     assert_eq!((counts.latched, counts.delivered, counts.routes_failed), (2, 1, 1));
     assert!(pending(&msix, 0));
     assert!(!pending(&msix, 1));
+}
+
+#[test]
+fn c11_a_signal_that_could_not_be_sent_is_counted_and_is_no_other() {
+    let backend = MockBackend::new(1).unwrap();
+    let mut msix = function(1, &backend).with_observer(Counters::default());
+    bring_up(&mut msix);
+    backend.fail_next_sends(1);
+    assert!(msix.trigger(0).is_err());
+    let counts = msix.observer().counts();
+    assert_eq!(counts.failed, 1);
+    assert_eq!(counts.sent + counts.latched + counts.collapsed + counts.handed_over, 0);
 }

@@ -107,6 +107,15 @@ fn a_result_of_another_type_comes_back_whole() {
 }
 
 #[test]
+fn debug_says_that_a_device_answered_and_what_a_function_has() {
+    let mut space = rig().space;
+    let outcome = format!("{:?}", space.write(0x44, &[0x99]));
+    assert!(outcome.contains("PciCapConfigWriteResult"), "{outcome}");
+    let space = format!("{space:?}");
+    assert!(space.contains("command") && space.contains("bars"), "{space}");
+}
+
+#[test]
 fn a_mapping_changes_what_the_guest_reads() {
     let Rig { space, mapping, .. } = rig();
     mapping.set_reg(1, 0xdead_beef, 0xffff_0000).unwrap();
