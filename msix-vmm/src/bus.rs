@@ -1,8 +1,8 @@
-//! The PCI bus: ports 0xCF8 and 0xCFC, and the memory of the BARs.
+//! The PCI bus: ports 0xCF8 and 0xCFC, ECAM where there is one, and the memory of the BARs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vm_pci_config::{ConfigAccess, ConfigPorts, PciFunction};
+use vm_pci_config::{ConfigAccess, ConfigPorts, EcamWindow, PciFunction};
 
 use crate::device::PciDevice;
 use crate::machine::Bus;
@@ -10,12 +10,19 @@ use crate::machine::Bus;
 /// Bus 0, with its devices.
 pub(crate) struct PciBus {
     ports: Mutex<ConfigPorts>,
+    /// Configuration space as memory, and its address.
+    ecam: Option<(u64, EcamWindow)>,
     devices: Vec<(PciFunction, Arc<dyn PciDevice>)>,
 }
 
 impl PciBus {
     pub(crate) fn new(devices: Vec<(PciFunction, Arc<dyn PciDevice>)>) -> Self {
-        Self { ports: Mutex::new(ConfigPorts::new()), devices }
+        Self { ports: Mutex::new(ConfigPorts::new()), ecam: None, devices }
+    }
+
+    /// The bus with its configuration space as memory too, at an address.
+    pub(crate) fn with_ecam(self, address: u64, window: EcamWindow) -> Self {
+        Self { ecam: Some((address, window)), ..self }
     }
 
     /// What the guest selected by port 0xCF8.
@@ -28,6 +35,13 @@ impl PciBus {
         let written =
             self.ports(|ports| ports.write(ConfigPorts::FIRST_PORT, &address.to_le_bytes()));
         debug_assert!(written.is_none(), "the address port has no data");
+    }
+
+    /// What an access of memory means in configuration space; outer `None` if it is no memory of ECAM's, inner if nobody is there.
+    fn in_ecam(&self, address: u64) -> Option<Option<(&dyn PciDevice, u16)>> {
+        let (start, window) = self.ecam?;
+        let access = window.decode(address.checked_sub(start)?)?;
+        Some(self.device(access).map(|device| (device, access.offset)))
     }
 
     fn device(&self, access: ConfigAccess) -> Option<&dyn PciDevice> {
@@ -58,10 +72,22 @@ impl Bus for PciBus {
     }
 
     fn mmio_read(&self, address: u64, data: &mut [u8]) {
-        self.devices.iter().any(|(_, device)| device.mmio_read(address, data));
+        match self.in_ecam(address) {
+            Some(Some((device, offset))) => device.config_read(offset, data),
+            Some(None) => {}
+            None => {
+                self.devices.iter().any(|(_, device)| device.mmio_read(address, data));
+            }
+        }
     }
 
     fn mmio_write(&self, address: u64, data: &[u8]) {
-        self.devices.iter().any(|(_, device)| device.mmio_write(address, data));
+        match self.in_ecam(address) {
+            Some(Some((device, offset))) => device.config_write(offset, data),
+            Some(None) => {}
+            None => {
+                self.devices.iter().any(|(_, device)| device.mmio_write(address, data));
+            }
+        }
     }
 }

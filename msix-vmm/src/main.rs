@@ -1,11 +1,13 @@
 //! The reference VMM of vm-msix: it proves the crates on a real guest, and shows how they are used.
 
 mod bench;
+mod boot;
 mod bus;
 mod check;
 mod cli;
 mod device;
 mod device_process;
+mod intx;
 mod machine;
 mod migrate;
 mod qemu;
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let succeeded = match cli::Cli::parse().command() {
         Command::Check(args) => check::run(&args).map_err(|error| error.to_string()),
         Command::Bench(args) => bench::run(&args).map_err(|error| error.to_string()),
+        Command::Boot(args) => boot::run(&args).map_err(|error| error.to_string()),
         Command::Device(args) => device_process::run(&args).map_err(|error| error.to_string()),
         Command::Migrate(args) => migrate::run(&args).map_err(|error| error.to_string()),
         Command::Soak(args) => soak::run(&args).map_err(|error| error.to_string()),

@@ -1,0 +1,154 @@
+//! The user's terminal: raw while the guest runs, so that every key is the guest's, but Ctrl-A x, which ends it.
+//!
+//! It is put back on every way out: when its guard is dropped, and before a panic has its say. Standard input that is no terminal,
+//! a file or a pipe, is typed into the guest just so, and its end is nothing to the guest.
+
+use std::io::{self, IsTerminal, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::end::{End, Ending};
+use super::error::{BootError, lacks};
+use super::serial::SerialLine;
+
+/// Ctrl-A, which tells that the next key is for the VMM.
+const ESCAPE: u8 = 0x01;
+
+/// How the terminal was. It is here, and in no guard, because whoever panics has no guard.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// The terminal is raw as long as this lives.
+pub(super) struct RawTerminal(());
+
+impl RawTerminal {
+    /// Makes standard input raw, if it is a terminal.
+    pub(super) fn enter() -> Result<Self, BootError> {
+        if io::stdin().is_terminal() {
+            let mode = tcgetattr(io::stdin()).map_err(lacks("the terminal"))?;
+            let mut raw = mode.clone();
+            raw.make_raw();
+            *before() = Some(mode);
+            put_back_before_panics();
+            tcsetattr(io::stdin(), OptionalActions::Now, &raw).map_err(lacks("the terminal"))?;
+        }
+        Ok(Self(()))
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        put_back();
+    }
+}
+
+fn put_back() {
+    if let Some(mode) = before().take() {
+        // A terminal that is gone is nobody's.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &mode);
+    }
+}
+
+fn put_back_before_panics() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        put_back();
+        say(panic);
+    }));
+}
+
+fn before() -> MutexGuard<'static, Option<Termios>> {
+    BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets the signals by which programs are asked to end, end the guest.
+pub(super) fn end_by_signals(ending: Ending) -> Result<(), BootError> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(lacks("signals"))?;
+    spawn("signals", move || signals.forever().for_each(|signal| ending.tell(End::Signal(signal))))
+}
+
+/// Types standard input into the guest, on a thread that lasts as long as the program: a read cannot be called off.
+pub(super) fn type_standard_input(line: Arc<SerialLine>, ending: Ending) -> Result<(), BootError> {
+    spawn("stdin", move || {
+        let mut keys = Keys::default();
+        let mut input = [0; 256];
+        while let Ok(read @ 1..) = io::stdin().read(&mut input) {
+            let pressed = keys.press(&input[..read]);
+            line.type_in(&pressed.typed);
+            if pressed.is_end {
+                return ending.tell(End::User);
+            }
+        }
+    })
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), BootError> {
+    thread::Builder::new().name(name.into()).spawn(work).map(drop).map_err(lacks("a thread"))
+}
+
+/// Finds the keys that are for the VMM among those for the guest.
+#[derive(Default)]
+struct Keys {
+    escaped: bool,
+}
+
+/// What keys mean.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Pressed {
+    typed: Vec<u8>,
+    is_end: bool,
+}
+
+impl Keys {
+    /// Ctrl-A x ends; Ctrl-A Ctrl-A is one Ctrl-A; what else follows a Ctrl-A goes to the guest with it.
+    fn press(&mut self, keys: &[u8]) -> Pressed {
+        let mut pressed = Pressed::default();
+        for key in keys {
+            match (std::mem::take(&mut self.escaped), *key) {
+                (false, ESCAPE) => self.escaped = true,
+                (false, key) => pressed.typed.push(key),
+                (true, ESCAPE) => pressed.typed.push(ESCAPE),
+                (true, b'x') => {
+                    pressed.is_end = true;
+                    break;
+                }
+                (true, key) => pressed.typed.extend([ESCAPE, key]),
+            }
+        }
+        pressed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of reads, one after the other.
+    fn press(reads: &[&str]) -> (String, bool) {
+        let mut keys = Keys::default();
+        let pressed: Vec<_> = reads.iter().map(|read| keys.press(read.as_bytes())).collect();
+        let typed = pressed.iter().flat_map(|pressed| pressed.typed.clone()).collect();
+        (String::from_utf8(typed).unwrap(), pressed.iter().any(|pressed| pressed.is_end))
+    }
+
+    #[test]
+    fn keys_are_the_guests() {
+        assert_eq!(press(&["ls\r", "\x03"]), ("ls\r\x03".into(), false));
+        assert_eq!(press(&["x"]), ("x".into(), false));
+    }
+
+    #[test]
+    fn ctrl_a_x_ends_also_in_two_reads() {
+        assert_eq!(press(&["ab\x01xcd"]), ("ab".into(), true));
+        assert_eq!(press(&["\x01", "x"]), (String::new(), true));
+    }
+
+    #[test]
+    fn ctrl_a_twice_is_one_and_others_keep_theirs() {
+        assert_eq!(press(&["\x01\x01x"]), ("\x01x".into(), false));
+        assert_eq!(press(&["\x01d"]), ("\x01d".into(), false));
+    }
+}
