@@ -6,10 +6,14 @@ mod check;
 mod cli;
 mod device;
 mod device_process;
+#[expect(dead_code, reason = "the boot command uses it")]
+mod function;
 mod machine;
 mod migrate;
 mod qemu;
 mod soak;
+#[expect(dead_code, reason = "the boot command uses it")]
+mod virtio;
 
 use std::process::ExitCode;
 
