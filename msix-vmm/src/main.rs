@@ -7,6 +7,8 @@ mod cli;
 mod device;
 mod device_process;
 #[expect(dead_code, reason = "the boot command uses it")]
+mod endpoint_test;
+#[expect(dead_code, reason = "the boot command uses it")]
 mod function;
 mod machine;
 mod migrate;

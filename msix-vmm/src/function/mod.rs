@@ -172,3 +172,12 @@ impl<B: MsiBackend + 'static> Function<B> {
         lock(&self.msix)
     }
 }
+
+/// Reads some bytes of registers or memory; what is behind them is zero.
+pub(crate) fn read_bytes(from: &[u8], offset: u64, data: &mut [u8]) {
+    data.fill(0);
+    let from = usize::try_from(offset).ok().and_then(|offset| from.get(offset..));
+    for (to, from) in data.iter_mut().zip(from.unwrap_or_default()) {
+        *to = *from;
+    }
+}

@@ -1,6 +1,6 @@
 //! virtio devices on the PCI bus: the modern transport, whose interrupts go through vm-msix, and three devices.
 
-mod blk;
+pub(crate) mod blk;
 mod console;
 mod device;
 mod engine;

@@ -263,12 +263,3 @@ impl Image {
         &self.0
     }
 }
-
-/// Reads some of a register's bytes; those behind them are zero.
-pub(super) fn read_bytes(from: &[u8], offset: u64, data: &mut [u8]) {
-    data.fill(0);
-    let from = usize::try_from(offset).ok().and_then(|offset| from.get(offset..));
-    for (to, from) in data.iter_mut().zip(from.unwrap_or_default()) {
-        *to = *from;
-    }
-}

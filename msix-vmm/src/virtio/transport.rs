@@ -15,10 +15,10 @@ use super::engine::Engine;
 use super::gate::{Gate, Hold};
 use super::layout::{self, Structure};
 use super::notifier::Notifier;
-use super::registers::{Effect, Registers, View, read_bytes};
+use super::registers::{Effect, Registers, View};
 use super::spec::feature;
 use crate::device::{PciDevice, lock};
-use crate::function::{Function, Intx, IntxCause};
+use crate::function::{Function, Intx, IntxCause, read_bytes};
 
 /// What the transport and the queues offer whatever the device is.
 const FEATURES: u64 = feature::VERSION_1 | feature::INDIRECT_DESC | feature::EVENT_IDX;
