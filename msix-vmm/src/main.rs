@@ -8,8 +8,8 @@ mod device;
 mod device_process;
 #[expect(dead_code, reason = "the boot command uses it")]
 mod endpoint_test;
-#[expect(dead_code, reason = "the boot command uses it")]
 mod function;
+mod intx;
 mod machine;
 mod migrate;
 mod qemu;

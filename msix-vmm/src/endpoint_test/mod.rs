@@ -17,7 +17,8 @@ use vm_pci_config::{
 };
 
 use crate::device::{DeviceError, PciDevice, lock};
-use crate::function::{Function, FunctionStateV1, Intx, IntxCause, read_bytes};
+use crate::function::{Function, FunctionStateV1, read_bytes};
+use crate::intx::{Intx, IntxCause};
 use dma::Extent;
 use registers::{Command, Effect, Irq, Registers, status};
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use vm_msix::{Counters, MsiBackend, MsixConfig, MsixError, Trigger};
 
-use super::intx::{Intx, Pin};
+use super::pin::Pin;
+use crate::intx::Intx;
 
 /// The interrupts of a function: its vectors, and its pin for when MSI-X is not enabled.
 pub(crate) struct Interrupts<B: MsiBackend> {

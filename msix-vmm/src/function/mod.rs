@@ -1,7 +1,7 @@
 //! The part of a PCI function that is the same for every device: configuration space, MSI-X, and the INTx pin.
 
 mod interrupts;
-mod intx;
+mod pin;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -12,9 +12,9 @@ use vm_msix::{
 use vm_pci_config::{BarHit, CommandChange, PciConfigSpace, PciConfigStateV1};
 
 use crate::device::{DeviceError, lock};
+use crate::intx::{Intx, IntxCause};
 
 pub(crate) use interrupts::Interrupts;
-pub(crate) use intx::{Intx, IntxCause};
 
 /// A PCI function, but for what its device does.
 pub(crate) struct Function<B: MsiBackend> {

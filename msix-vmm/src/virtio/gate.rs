@@ -93,3 +93,12 @@ impl Gate {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+impl Gate {
+    /// Whether the worker has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = lock(&self.state);
+        !state.busy && state.kicked == 0
+    }
+}

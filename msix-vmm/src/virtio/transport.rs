@@ -18,7 +18,8 @@ use super::notifier::Notifier;
 use super::registers::{Effect, Registers, View};
 use super::spec::feature;
 use crate::device::{PciDevice, lock};
-use crate::function::{Function, Intx, IntxCause, read_bytes};
+use crate::function::{Function, read_bytes};
+use crate::intx::{Intx, IntxCause};
 
 /// What the transport and the queues offer whatever the device is.
 const FEATURES: u64 = feature::VERSION_1 | feature::INDIRECT_DESC | feature::EVENT_IDX;

@@ -35,7 +35,7 @@ fn reset_waits_for_the_request_and_leaves_nothing_of_it() {
     guest.kick(0);
     guest.rest();
     assert_eq!(ring.used_index(), at_reset);
-    assert_eq!(guest.sent(), []);
+    assert_eq!(guest.sent(), [0_u16; 0]);
 }
 
 #[test]

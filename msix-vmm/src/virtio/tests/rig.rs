@@ -12,7 +12,7 @@ use vm_msix::test_utils::{GuestDriver, MockBackend, RegisterAccess};
 use vm_pci_config::ClassCode;
 
 use crate::device::{PciDevice, lock};
-use crate::function::Intx;
+use crate::intx::Intx;
 use crate::virtio::VirtioPci;
 use crate::virtio::device::VirtioDevice;
 use crate::virtio::gate::Hold;
@@ -220,6 +220,11 @@ impl<D: VirtioDevice> Guest<D> {
     pub(super) fn rest(&self) {
         self.device.engine.gate.hold(Hold::Paused);
         self.device.engine.gate.release(Hold::Paused);
+    }
+
+    /// Waits until the worker has looked at every queue that was kicked.
+    pub(super) fn served(&self) {
+        wait_for(|| self.device.engine.gate.is_idle());
     }
 
     /// The vectors whose messages were sent since this was last asked.

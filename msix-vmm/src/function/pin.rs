@@ -1,21 +1,11 @@
-//! INTx: the interrupt of a function whose MSI-X is not enabled.
+//! The function's side of INTx, its interrupt while MSI-X is not enabled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use vm_pci_config::InterruptStatus;
 
-/// The INTx pin of a function, level-triggered.
-pub(crate) trait Intx: Send + Sync {
-    /// Raises the pin. It falls when the guest has acknowledged the interrupt, and who still has a cause is asked
-    /// ([`IntxCause`]) and raises it again.
-    fn raise(&self);
-}
-
-/// Whether a function still holds its pin up; asked after each acknowledgement.
-pub(crate) trait IntxCause: Send + Sync {
-    fn is_raised(&self) -> bool;
-}
+use crate::intx::{Intx, IntxCause};
 
 /// What a function has to say on its pin, and whether it may.
 pub(crate) struct Pin {
