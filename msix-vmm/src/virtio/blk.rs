@@ -1,7 +1,7 @@
 //! virtio-blk: a file as the guest's disk (virtio 1.2, 5.2).
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
 use virtio_bindings::virtio_blk::{
@@ -51,7 +51,8 @@ enum Outcome {
 impl Block {
     /// A disk of this file's size, which a driver knows by `id`, with so many queues, 1 to 64.
     pub(crate) fn new(file: File, access: Access, id: &str, queues: u16) -> io::Result<Self> {
-        let sectors = file.metadata()?.len() / SECTOR;
+        // A block device has a size too, but not in its metadata.
+        let sectors = (&file).seek(SeekFrom::End(0))? / SECTOR;
         let queues = queues.clamp(1, 64);
         let mut bytes = [0; VIRTIO_BLK_ID_BYTES as usize];
         for (to, from) in bytes.iter_mut().zip(id.bytes()) {

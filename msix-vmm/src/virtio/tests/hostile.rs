@@ -99,7 +99,7 @@ fn queues_outside_of_memory_or_askew_are_not_enabled() {
         (MEMORY - 16, 0x1000, 0x2000),
         (0, MEMORY - 16, 0x2000),
         (0, 0x1000, MEMORY - 16),
-        (u64::MAX & !15, 0x1000, 0x2000),
+        (!15, 0x1000, 0x2000),
         (0, u64::MAX - 1, 0x2000),
         (0, 0x1000, u64::MAX - 3),
         (8, 0x1000, 0x2000),
