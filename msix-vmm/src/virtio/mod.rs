@@ -24,7 +24,6 @@ use crate::device::DeviceError;
 pub(crate) use blk::Block;
 pub(crate) use console::Console;
 pub(crate) use rng::Entropy;
-pub(crate) use saving::VirtioStateV1;
 pub(crate) use transport::VirtioPci;
 
 /// Why there is no device, or not this one.

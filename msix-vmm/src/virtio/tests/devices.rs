@@ -10,7 +10,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use super::rig::{BUFFERS, Guest, wait_for};
 use crate::device::lock;
 use crate::virtio::blk::Access;
-use crate::virtio::{Block, Console, Entropy, VirtioStateV1};
+use crate::virtio::saving::VirtioStateV1;
+use crate::virtio::{Block, Console, Entropy};
 
 /// Where the header, the data and the status of a block request are.
 const HEADER: u64 = BUFFERS;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use vm_memory::GuestMemoryMmap;
 
 use super::rig::{BUFFERS, DriverRing, Guest, Hands, NO_VECTOR, Slow};
-use crate::virtio::VirtioStateV1;
+use crate::virtio::saving::VirtioStateV1;
 
 fn guest() -> (Guest<Slow>, Hands, DriverRing) {
     let (device, hands) = Slow::new();
