@@ -101,4 +101,8 @@ impl Gate {
         let state = lock(&self.state);
         !state.busy && state.kicked == 0
     }
+    /// Whether the device is paused, or about to be.
+    pub(super) fn is_paused(&self) -> bool {
+        lock(&self.state).held & Hold::Paused as u8 != 0
+    }
 }

@@ -83,6 +83,22 @@ fn pause_waits_for_the_request_and_its_interrupt_pends() {
     assert_eq!(guest.sent(), [1]);
 }
 
+#[test]
+fn what_was_served_before_the_pause_has_been_sent() {
+    let (guest, hands, mut ring) = guest();
+    ring.add(&[(BUFFERS, 1, false)]);
+    guest.kick(0);
+    hands.begun.recv().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            wait_for(|| guest.device.engine.gate.is_paused());
+            hands.end.send(()).unwrap();
+        });
+        guest.device.pause();
+        assert_eq!(guest.sent(), [1], "while the pause waited for it");
+    });
+}
+
 /// Guest memory that is used anew.
 trait Zero {
     fn zero(self, base: u64);
