@@ -96,11 +96,12 @@ impl Gate {
 
 #[cfg(test)]
 impl Gate {
-    /// Whether the worker has nothing to do.
-    pub(super) fn is_idle(&self) -> bool {
+    /// Whether there is nothing that the worker may do.
+    pub(super) fn is_resting(&self) -> bool {
         let state = lock(&self.state);
-        !state.busy && state.kicked == 0
+        !state.busy && (state.kicked == 0 || state.held != 0)
     }
+
     /// Whether the device is paused, or about to be.
     pub(super) fn is_paused(&self) -> bool {
         lock(&self.state).held & Hold::Paused as u8 != 0

@@ -173,7 +173,7 @@ fn a_console_keeps_input_until_there_is_a_buffer() {
     guest.set_queue_vector(0, 1);
     let mut rings = guest.start(2);
     assert_eq!(guest.device.input(b"abcdef"), 6);
-    guest.served();
+    guest.rest();
     assert_eq!((rings[0].used_index(), guest.sent()), (0, vec![]));
     rings[0].add(&[(BUFFERS, 4, true)]);
     guest.kick(0);

@@ -84,7 +84,7 @@ fn a_broken_device_serves_nothing_until_its_reset() {
     wait_for(|| guest.status() & NEEDS_RESET != 0);
     ring.add(&[(BUFFERS, 8, true)]);
     guest.kick(0);
-    guest.served();
+    guest.rest();
     assert_eq!(ring.used_index(), 0);
     guest.set_status(3 | 8 | 4 | NEEDS_RESET);
     assert_ne!(guest.status() & NEEDS_RESET, 0);

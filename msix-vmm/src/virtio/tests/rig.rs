@@ -15,7 +15,6 @@ use crate::device::{PciDevice, lock};
 use crate::intx::Intx;
 use crate::virtio::VirtioPci;
 use crate::virtio::device::VirtioDevice;
-use crate::virtio::gate::Hold;
 use crate::virtio::ring::{Broken, Ring};
 
 /// Bytes of guest memory.
@@ -216,15 +215,9 @@ impl<D: VirtioDevice> Guest<D> {
         self.rest();
     }
 
-    /// Waits until the worker has nothing in its hands.
+    /// Waits until the worker has done all that it may.
     pub(super) fn rest(&self) {
-        self.device.engine.gate.hold(Hold::Paused);
-        self.device.engine.gate.release(Hold::Paused);
-    }
-
-    /// Waits until the worker has looked at every queue that was kicked.
-    pub(super) fn served(&self) {
-        wait_for(|| self.device.engine.gate.is_idle());
+        wait_for(|| self.device.engine.gate.is_resting());
     }
 
     /// The vectors whose messages were sent since this was last asked.

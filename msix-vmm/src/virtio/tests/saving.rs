@@ -79,7 +79,7 @@ fn a_pending_signal_travels() {
     let (new, _hands) = new(&old.memory);
     restore(&new, state).unwrap();
     new.device.resume();
-    new.served();
+    new.rest();
     assert_eq!(new.sent(), [0_u16; 0]);
     assert!(new.msix().is_pending(1));
     new.msix().unmask(1);
