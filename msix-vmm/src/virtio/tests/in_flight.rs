@@ -15,6 +15,19 @@ fn guest() -> (Guest<Slow>, Hands, DriverRing) {
 }
 
 #[test]
+fn a_turn_ends_and_what_came_meanwhile_is_served_without_a_kick() {
+    let (guest, hands, mut ring) = guest();
+    (0..DriverRing::SIZE).for_each(|_| ring.add(&[(BUFFERS, 1, false)]));
+    guest.kick(0);
+    hands.end.send(()).unwrap();
+    wait_for(|| ring.used_index() == 1);
+    ring.add(&[(BUFFERS, 1, false)]);
+    (0..DriverRing::SIZE).for_each(|_| hands.end.send(()).unwrap());
+    guest.wait_used(&ring, DriverRing::SIZE + 1);
+    assert_eq!(guest.sent(), [1, 1], "one for each turn");
+}
+
+#[test]
 fn reset_waits_for_the_request_and_leaves_nothing_of_it() {
     let (guest, hands, mut ring) = guest();
     guest.msix().mask(1);

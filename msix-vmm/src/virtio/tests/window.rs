@@ -39,7 +39,7 @@ fn a_crooked_window_reads_zero_and_writes_nothing() {
     for (bar, offset, length) in [
         (0, status, 0),
         (0, status, 3),
-        (0, status + 1, 2),
+        (0, status - 1, 2),
         (0, status, 0x8000_0000),
         (1, status, 1),
         (5, status, 1),
