@@ -7,11 +7,16 @@ mod check;
 mod cli;
 mod device;
 mod device_process;
+#[cfg_attr(not(test), expect(dead_code, reason = "the boot command will use it"))]
+mod endpoint_test;
+mod function;
 mod intx;
 mod machine;
 mod migrate;
 mod qemu;
 mod soak;
+#[cfg_attr(not(test), expect(dead_code, reason = "the boot command will use it"))]
+mod virtio;
 
 use std::process::ExitCode;
 
