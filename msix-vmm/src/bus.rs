@@ -91,3 +91,70 @@ impl Bus for PciBus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its configuration space has its number in all bytes, and it remembers the last write.
+    #[derive(Default)]
+    struct Fake(u8, Mutex<Option<(u16, Vec<u8>)>>);
+
+    impl PciDevice for Fake {
+        fn config_read(&self, offset: u16, data: &mut [u8]) {
+            data.fill(self.0);
+            data[0] = offset as u8;
+        }
+
+        fn config_write(&self, offset: u16, data: &[u8]) {
+            *self.1.lock().unwrap() = Some((offset, data.to_vec()));
+        }
+
+        fn mmio_read(&self, _: u64, data: &mut [u8]) -> bool {
+            data.fill(0x77);
+            true
+        }
+
+        fn mmio_write(&self, _: u64, _: &[u8]) -> bool {
+            true
+        }
+    }
+
+    const ECAM: u64 = 0xe000_0000;
+
+    fn bus() -> (PciBus, Arc<Fake>) {
+        let device = Arc::new(Fake(0x42, Mutex::default()));
+        let devices = vec![(PciFunction::new(0, 3, 0).unwrap(), device.clone() as Arc<_>)];
+        (PciBus::new(devices).with_ecam(ECAM, EcamWindow::new(1).unwrap()), device)
+    }
+
+    fn read(bus: &PciBus, address: u64) -> [u8; 4] {
+        let mut data = [0xff; 4];
+        bus.mmio_read(address, &mut data);
+        data
+    }
+
+    #[test]
+    fn ecam_reaches_the_function_that_the_address_names() {
+        let (bus, device) = bus();
+        assert_eq!(read(&bus, ECAM + (3 << 15) + 0x10), [0x10, 0x42, 0x42, 0x42]);
+        bus.mmio_write(ECAM + (3 << 15) + 0xffc, &[1, 2]);
+        assert_eq!(*device.1.lock().unwrap(), Some((0xffc, vec![1, 2])));
+    }
+
+    #[test]
+    fn where_nobody_is_in_ecam_all_ones_are_read_and_no_bar_answers() {
+        let (bus, device) = bus();
+        assert_eq!(read(&bus, ECAM + (4 << 15)), [0xff; 4]);
+        bus.mmio_write(ECAM + (4 << 15), &[1]);
+        assert_eq!(*device.1.lock().unwrap(), None);
+    }
+
+    #[test]
+    fn memory_beside_ecam_is_for_bars() {
+        let (bus, _) = bus();
+        for address in [ECAM - 4, ECAM + (1 << 20)] {
+            assert_eq!(read(&bus, address), [0x77; 4]);
+        }
+    }
+}

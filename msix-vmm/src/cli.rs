@@ -58,10 +58,13 @@ pub(crate) struct BootArgs {
     /// Memory of the guest, as in 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory)]
     pub(crate) mem: u64,
+    /// A file that is a disk of the guest's (virtio-blk), any number
+    #[arg(long, value_name = "FILE")]
+    pub(crate) disk: Vec<PathBuf>,
     /// Devices on the PCI bus, any number
     #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
     pub(crate) device: Vec<DeviceKind>,
-    /// Vectors of a device that can have any number, 1 to 2048
+    /// Vectors of the endpoint test device, 1 to 2048
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=2048))]
     pub(crate) vectors: u16,
     /// Write what the devices' interrupts came to as JSON, when the guest has ended

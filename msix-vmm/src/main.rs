@@ -7,7 +7,7 @@ mod check;
 mod cli;
 mod device;
 mod device_process;
-#[cfg_attr(not(test), expect(dead_code, reason = "the boot command will use it"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "a guest that moves will use the rest"))]
 mod endpoint_test;
 mod function;
 mod intx;
@@ -15,7 +15,7 @@ mod machine;
 mod migrate;
 mod qemu;
 mod soak;
-#[cfg_attr(not(test), expect(dead_code, reason = "the boot command will use it"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "a guest that moves will use the rest"))]
 mod virtio;
 
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! The ACPI tables: how the kernel learns of CPUs, interrupt controllers, ECAM and power-off (ACPI 6.5, chapter 5).
 //!
 //! The machine is *hardware-reduced*: it has none of the fixed registers of a PC, no SCI, no PM timer. Sleeping and resetting are one
-//! register each. What is no table but a program, the DSDT, is in [`dsdt`](super::dsdt).
+//! register each. What is no table but a program, the DSDT, is in [`dsdt`].
 
 use acpi_tables::Aml;
 use acpi_tables::fadt::{FADTBuilder, Flags};

@@ -4,6 +4,7 @@
 //! a file or a pipe, is typed into the guest just so, and its end is nothing to the guest.
 
 use std::io::{self, IsTerminal, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -19,21 +20,22 @@ use super::serial::SerialLine;
 const ESCAPE: u8 = 0x01;
 
 /// How the terminal was. It is here, and in no guard, because whoever panics has no guard.
-static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+static BEFORE: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 
 /// The terminal is raw as long as this lives.
 pub(super) struct RawTerminal(());
 
 impl RawTerminal {
-    /// Makes standard input raw, if it is a terminal.
-    pub(super) fn enter() -> Result<Self, BootError> {
-        if io::stdin().is_terminal() {
-            let mode = tcgetattr(io::stdin()).map_err(lacks("the terminal"))?;
+    /// Makes this raw, if it is a terminal.
+    pub(super) fn enter(input: &(impl AsFd + IsTerminal)) -> Result<Self, BootError> {
+        if input.is_terminal() {
+            let mode = tcgetattr(input).map_err(lacks("the terminal"))?;
             let mut raw = mode.clone();
             raw.make_raw();
-            *before() = Some(mode);
+            let terminal = input.as_fd().try_clone_to_owned().map_err(lacks("the terminal"))?;
+            *before() = Some((terminal, mode));
             put_back_before_panics();
-            tcsetattr(io::stdin(), OptionalActions::Now, &raw).map_err(lacks("the terminal"))?;
+            tcsetattr(input, OptionalActions::Now, &raw).map_err(lacks("the terminal"))?;
         }
         Ok(Self(()))
     }
@@ -46,9 +48,9 @@ impl Drop for RawTerminal {
 }
 
 fn put_back() {
-    if let Some(mode) = before().take() {
+    if let Some((terminal, mode)) = before().take() {
         // A terminal that is gone is nobody's.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &mode);
+        let _ = tcsetattr(terminal, OptionalActions::Now, &mode);
     }
 }
 
@@ -60,7 +62,7 @@ fn put_back_before_panics() {
     }));
 }
 
-fn before() -> MutexGuard<'static, Option<Termios>> {
+fn before() -> MutexGuard<'static, Option<(OwnedFd, Termios)>> {
     BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -124,7 +126,35 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+    use rustix::termios::LocalModes;
+
     use super::*;
+
+    /// One test, because there is one terminal that is put back.
+    #[test]
+    fn the_terminal_is_put_back_when_its_guard_goes_and_when_anybody_panics() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let local_modes = || tcgetattr(&terminal).unwrap().local_modes;
+        let cooked = local_modes();
+        assert!(cooked.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG));
+
+        let guard = RawTerminal::enter(&terminal).unwrap();
+        assert!(
+            !local_modes().intersects(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
+        );
+        drop(guard);
+        assert_eq!(local_modes(), cooked);
+
+        let _guard = RawTerminal::enter(&terminal).unwrap();
+        assert_ne!(local_modes(), cooked);
+        thread::spawn(|| panic!("as a CPU's thread may")).join().unwrap_err();
+        assert_eq!(local_modes(), cooked);
+    }
 
     /// What comes of reads, one after the other.
     fn press(reads: &[&str]) -> (String, bool) {

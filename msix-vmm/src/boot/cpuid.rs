@@ -67,3 +67,55 @@ fn level(index: u32, kind: u32, bits: u32, cpus: u32, cpu: u32) -> kvm_cpuid_ent
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host's leaf whose registers are all ones.
+    fn leaf(function: u32) -> kvm_cpuid_entry2 {
+        let ones = u32::MAX;
+        kvm_cpuid_entry2 {
+            function,
+            eax: ones,
+            ebx: ones,
+            ecx: ones,
+            edx: ones,
+            ..Default::default()
+        }
+    }
+
+    /// The guest's leaf on CPU 2 of 3, of a host that has it.
+    fn third_of_three(function: u32) -> Vec<kvm_cpuid_entry2> {
+        let leaves = with_topology(&[leaf(function), leaf(0x4000_0000)], 2, 3);
+        assert!(leaves.contains(&leaf(0x4000_0000)), "others are the host's");
+        leaves.into_iter().filter(|leaf| leaf.function != 0x4000_0000).collect()
+    }
+
+    #[test]
+    fn leaf_1_has_the_apic_id_and_the_number_of_cpus() {
+        assert_eq!(third_of_three(1)[0].ebx, 0x0203_ffff);
+        let alone = with_topology(&[leaf(1)], 0, 1);
+        assert_eq!(alone[0].edx >> 28 & 1, 0, "HTT");
+    }
+
+    #[test]
+    fn leaf_b_has_threads_and_cores() {
+        for host in [0xb, 0x1f] {
+            let leaves = third_of_three(host);
+            let registers =
+                leaves.iter().map(|leaf| (leaf.function, leaf.eax, leaf.ebx, leaf.ecx, leaf.edx));
+            assert_eq!(
+                registers.collect::<Vec<_>>(),
+                [(0xb, 0, 1, 0x100, 2), (0xb, 2, 3, 0x201, 2)]
+            );
+        }
+    }
+
+    #[test]
+    fn amd_counts_from_zero() {
+        assert_eq!(third_of_three(0x8000_0008)[0].ecx, 2);
+        let ids = third_of_three(0x8000_001e)[0];
+        assert_eq!((ids.eax, ids.ebx, ids.ecx), (2, 2, 0));
+    }
+}

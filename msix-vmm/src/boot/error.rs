@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use linux_loader::loader;
 
-use crate::device::DeviceError;
-
 /// Why there is no guest, or no longer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootError {
@@ -47,15 +45,32 @@ pub(crate) enum BootError {
     TooManyDevices { devices: usize, max: usize },
     #[error("/dev/kvm: {source}; it takes KVM, and the right to use it, to boot a guest")]
     NoKvm { source: io::Error },
+    #[error(
+        "this host's CPUs have no hardware virtualization (neither vmx nor svm): its KVM cannot boot Linux in any reasonable time"
+    )]
+    NoHardwareVirtualization,
     #[error("{call}: {source}")]
     Kvm { call: &'static str, source: io::Error },
     /// The host could not provide something.
     #[error("{what}: {source}")]
     Host { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("the device {name}: {source}")]
-    Device { name: &'static str, source: DeviceError },
+    Device { name: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    /// A disk's file cannot be opened or used.
+    #[error("the disk {}: {source}", path.display())]
+    DiskFile { path: PathBuf, source: io::Error },
     #[error("the guest is over, but its report {} cannot be written: {source}", path.display())]
     Report { path: PathBuf, source: io::Error },
+}
+
+impl BootError {
+    /// A device that could not be made.
+    pub(super) fn device(
+        name: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Device { name, source: Box::new(source) }
+    }
 }
 
 /// For `map_err`, where KVM refuses a call.

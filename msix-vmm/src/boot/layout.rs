@@ -20,6 +20,8 @@ pub(super) const COMMAND_LINE_BYTES: usize = 2048;
 pub(super) const LOW_RESERVED: u64 = 0x9_fc00;
 /// ACPI tables, where kernels look for a PC's.
 pub(super) const ACPI: GuestAddress = GuestAddress(0xe_0000);
+/// Where a PC's firmware begins after a reset. A kernel jumps there to have one.
+pub(super) const RESET_VECTOR: GuestAddress = GuestAddress(0xf_fff0);
 /// Where RAM goes on, and kernels begin.
 pub(super) const HIGH_MEMORY: GuestAddress = GuestAddress(0x10_0000);
 

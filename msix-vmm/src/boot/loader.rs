@@ -89,7 +89,7 @@ fn load_kernel(memory: &GuestMemoryMmap, ram: u64, path: &Path) -> Result<Kernel
     file.by_ref().take(0x206).read_to_end(&mut start).map_err(unreadable)?;
     file.rewind().map_err(unreadable)?;
 
-    let kernel = if start.starts_with(b"\x7fELF") {
+    let kernel = if start.starts_with(b"\x7fELF") && is_executable(&start) {
         let loaded = Elf::load(memory, None, &mut file, Some(HIGH_MEMORY));
         vmlinux(loaded.map_err(|error| not_loaded(path, &file, ram, error))?)
     } else if start.get(0x202..) == Some(b"HdrS") {
@@ -102,6 +102,12 @@ fn load_kernel(memory: &GuestMemoryMmap, ram: u64, path: &Path) -> Result<Kernel
         return Err(BootError::MemoryTooSmall { path: path.into(), bytes: kernel.end, ram });
     }
     Ok(kernel)
+}
+
+/// Whether an ELF file is for x86-64 and has its place in memory, as no program of today has.
+fn is_executable(elf: &[u8]) -> bool {
+    const EXECUTABLE_X86_64: [u8; 4] = [2, 0, 62, 0];
+    elf.get(16..20).is_none_or(|kind| kind == EXECUTABLE_X86_64)
 }
 
 /// Memory that ends in the kernel's file is what keeps a good one from being read.
@@ -160,3 +166,6 @@ fn load_initrd(
     kernel.header.ramdisk_size = bytes as u32;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

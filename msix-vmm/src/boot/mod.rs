@@ -85,7 +85,7 @@ fn run_guest(
     ending: &Ending,
     ended: &Receiver<End>,
 ) -> Result<End, BootError> {
-    let _terminal = console::RawTerminal::enter()?;
+    let _terminal = console::RawTerminal::enter(&io::stdin())?;
     console::end_by_signals(ending.clone())?;
     console::type_standard_input(serial, ending.clone())?;
     let _running = vm.start(&board, ending)?;

@@ -37,7 +37,7 @@ struct DeviceReport {
 
 impl DeviceReport {
     fn of(plugged: &Plugged) -> Self {
-        let counts = (plugged.counts)();
+        let counts = plugged.device.counts();
         let (bus, device, function) =
             (plugged.function.bus(), plugged.function.device(), plugged.function.function());
         Self {

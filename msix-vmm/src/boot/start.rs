@@ -29,6 +29,16 @@ const EFER_LMA: u64 = 1 << 10;
 /// `IA32_MTRR_DEF_TYPE`: switched on, memory is write-back unless told otherwise. Firmware does that.
 const MTRR_DEF_TYPE: (u32, u64) = (0x2ff, 1 << 11 | 6);
 
+/// All the firmware that there is, in real mode: `mov al, 0xfe; out 0x64, al`, which resets the machine, and `hlt` for ever.
+///
+/// Linux on a hardware-reduced machine resets by EFI, and where there is none, by a jump to [`RESET_VECTOR`].
+const FIRMWARE: [u8; 7] = [0xb0, I8042_RESET, 0xe6, I8042_COMMAND as u8, 0xf4, 0xeb, 0xfd];
+
+/// Writes what is at the reset vector.
+pub(super) fn write_firmware(memory: &GuestMemoryMmap) -> Result<(), BootError> {
+    memory.write_slice(&FIRMWARE, RESET_VECTOR).map_err(lacks("the reset vector"))
+}
+
 /// Writes the descriptor table and the page tables.
 pub(super) fn write_tables(memory: &GuestMemoryMmap) -> Result<(), BootError> {
     let write = |at: GuestAddress, qwords: &mut dyn Iterator<Item = u64>| {
@@ -37,7 +47,7 @@ pub(super) fn write_tables(memory: &GuestMemoryMmap) -> Result<(), BootError> {
     };
     write(GDT, &mut [0, 0, CODE.1, DATA.1, TASK.1, 0].into_iter())?;
     write(PML4, &mut [PDPT.0 | TABLE].into_iter())?;
-    write(PDPT, &mut (0..4).map(|gib| PAGE_DIRECTORIES.0 + (gib << 12) | TABLE))?;
+    write(PDPT, &mut (0..4).map(|gib| (PAGE_DIRECTORIES.0 + (gib << 12)) | TABLE))?;
     write(PAGE_DIRECTORIES, &mut (0..4 * 512).map(|page| page << 21 | PAGE))
 }
 
@@ -79,4 +89,39 @@ fn enter_long_mode(sregs: &mut kvm_sregs) {
     sregs.cr3 = PML4.0;
     sregs.cr4 = CR4_PAE;
     sregs.efer = EFER_LME | EFER_LMA;
+}
+
+#[cfg(test)]
+mod tests {
+    use kvm_ioctls::{Kvm, VcpuExit};
+
+    use super::*;
+    use crate::boot::memory;
+    use crate::boot::vm::map;
+
+    #[test]
+    fn a_jump_to_the_reset_vector_resets() {
+        let kvm = match Kvm::new() {
+            Ok(kvm) => kvm,
+            Err(error) => {
+                let required = std::env::var_os("REQUIRE_KVM").is_some();
+                assert!(!required, "REQUIRE_KVM is set, and /dev/kvm: {error}");
+                eprintln!("skipped: /dev/kvm: {error}");
+                return;
+            }
+        };
+        let vm = kvm.create_vm().unwrap();
+        vm.set_tss_address(KVM_TSS).unwrap();
+        let memory = memory::allocate(16 << 20).unwrap();
+        map(&vm, &memory).unwrap();
+        write_firmware(&memory).unwrap();
+        // Where a far jump to ffff:0000 leads.
+        let mut cpu = vm.create_vcpu(0).unwrap();
+        let mut sregs = cpu.get_sregs().unwrap();
+        (sregs.cs.base, sregs.cs.selector) = (0xf_fff0, 0xffff);
+        cpu.set_sregs(&sregs).unwrap();
+        cpu.set_regs(&kvm_regs { rip: 0, rflags: 2, ..Default::default() }).unwrap();
+        let exit = cpu.run().unwrap();
+        assert!(matches!(exit, VcpuExit::IoOut(0x64, [0xfe])), "{exit:?}");
+    }
 }

@@ -36,6 +36,9 @@ impl Vm {
     /// A VM of `cpus` CPUs, of which the first is to begin at `entry`.
     pub(super) fn new(memory: GuestMemoryMmap, cpus: u32, entry: u64) -> Result<Self, BootError> {
         let kvm = Kvm::new().map_err(|error| BootError::NoKvm { source: error.into() })?;
+        if std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| !has_virtualization(&text)) {
+            return Err(BootError::NoHardwareVirtualization);
+        }
         let max = kvm.get_max_vcpus() as u32;
         if cpus > max {
             return Err(BootError::Cpus { cpus, max });
@@ -50,6 +53,7 @@ impl Vm {
         let committer = Committer::spawn(router).map_err(lacks("the committer"))?;
         let cpu = |index| cpu(&kvm, &fd, index, cpus);
         let cpus = (0..cpus).map(cpu).collect::<Result<Vec<_>, _>>()?;
+        start::write_firmware(&memory)?;
         start::write_tables(&memory)?;
         start::enter(&cpus[0], entry)?;
         Ok(Self { cpus, fd, memory, committer })
@@ -88,8 +92,16 @@ fn cpu(kvm: &Kvm, vm: &VmFd, index: u32, cpus: u32) -> Result<VcpuFd, BootError>
     Ok(vcpu)
 }
 
+/// Whether a host has VMX or SVM, from its `/proc/cpuinfo`.
+///
+/// Without, there may still be a KVM: one that executes the kernel instruction by instruction, so slowly that it seems to hang.
+fn has_virtualization(cpuinfo: &str) -> bool {
+    let mut flags = cpuinfo.lines().filter(|line| line.starts_with("flags"));
+    flags.any(|line| line.split_whitespace().any(|flag| matches!(flag, "vmx" | "svm")))
+}
+
 /// Gives the memory to a VM.
-fn map(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), BootError> {
+pub(super) fn map(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), BootError> {
     for (slot, region) in memory.iter().enumerate() {
         let region = kvm_userspace_memory_region {
             slot: slot as u32,
@@ -104,4 +116,17 @@ fn map(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), BootError> {
         mapped.map_err(refused("KVM_SET_USER_MEMORY_REGION"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_virtualization;
+
+    #[test]
+    fn virtualization_is_a_flag_of_its_own() {
+        assert!(has_virtualization("processor : 0\nflags\t\t: fpu vmx sse\n"));
+        assert!(has_virtualization("flags\t\t: fpu sse svm"));
+        assert!(!has_virtualization("flags\t\t: fpu sse\nvmx flags\t: vnmi\nmodel name\t: svm"));
+        assert!(!has_virtualization("flags\t\t: svm_lock svmx"));
+    }
 }

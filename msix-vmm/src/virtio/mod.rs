@@ -23,6 +23,7 @@ use crate::device::DeviceError;
 
 pub(crate) use blk::Block;
 pub(crate) use console::Console;
+pub(crate) use device::VirtioDevice;
 pub(crate) use rng::Entropy;
 pub(crate) use transport::VirtioPci;
 
