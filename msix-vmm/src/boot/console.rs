@@ -3,9 +3,9 @@
 //! It is put back on every way out: when its guard is dropped, and before a panic has its say. Standard input that is no terminal,
 //! a file or a pipe, is typed into the guest just so, and its end is nothing to the guest.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{IsTerminal, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -18,6 +18,9 @@ use super::serial::SerialLine;
 
 /// Ctrl-A, which tells that the next key is for the VMM.
 const ESCAPE: u8 = 0x01;
+
+/// How many reads may wait for a guest that does not listen.
+const TYPED_AHEAD: usize = 1024;
 
 /// How the terminal was. It is here, and in no guard, because whoever panics has no guard.
 static BEFORE: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
@@ -72,14 +75,23 @@ pub(super) fn end_by_signals(ending: Ending) -> Result<(), BootError> {
     spawn("signals", move || signals.forever().for_each(|signal| ending.tell(End::Signal(signal))))
 }
 
-/// Types standard input into the guest, on a thread that lasts as long as the program: a read cannot be called off.
-pub(super) fn type_standard_input(line: Arc<SerialLine>, ending: Ending) -> Result<(), BootError> {
+/// Types input into the guest, on threads that last as long as the program: a read cannot be called off.
+///
+/// One thread reads and one types, because a guest may not listen for long, or never, and Ctrl-A x is for that too.
+pub(super) fn type_input(
+    mut input: impl Read + Send + 'static,
+    line: Arc<SerialLine>,
+    ending: Ending,
+) -> Result<(), BootError> {
+    let (typed, to_type) = mpsc::sync_channel::<Vec<u8>>(TYPED_AHEAD);
+    spawn("typist", move || to_type.iter().for_each(|keys| line.type_in(&keys)))?;
     spawn("stdin", move || {
         let mut keys = Keys::default();
-        let mut input = [0; 256];
-        while let Ok(read @ 1..) = io::stdin().read(&mut input) {
-            let pressed = keys.press(&input[..read]);
-            line.type_in(&pressed.typed);
+        let mut buffer = [0; 256];
+        while let Ok(read @ 1..) = input.read(&mut buffer) {
+            let pressed = keys.press(&buffer[..read]);
+            // The typist is there for as long as this is.
+            let _ = typed.send(pressed.typed);
             if pressed.is_end {
                 return ending.tell(End::User);
             }
@@ -126,9 +138,13 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::time::Duration;
+
     use rustix::fs::{Mode, OFlags, open};
     use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
     use rustix::termios::LocalModes;
+    use vmm_sys_util::eventfd::EventFd;
 
     use super::*;
 
@@ -154,6 +170,17 @@ mod tests {
         assert_ne!(local_modes(), cooked);
         thread::spawn(|| panic!("as a CPU's thread may")).join().unwrap_err();
         assert_eq!(local_modes(), cooked);
+    }
+
+    #[test]
+    fn ctrl_a_x_ends_a_guest_that_never_listens() {
+        let interrupt = EventFd::new(libc::EFD_NONBLOCK).unwrap();
+        let line = Arc::new(SerialLine::new(interrupt, Box::new(io::sink())));
+        let (ending, ended) = Ending::channel();
+        // Two reads: what the first has typed nobody takes.
+        let keys = (&b"hello?\r"[..]).chain(&b"\x01x"[..]);
+        type_input(keys, line, ending).unwrap();
+        assert_eq!(ended.recv_timeout(Duration::from_secs(60)), Ok(End::User));
     }
 
     /// What comes of reads, one after the other.

@@ -87,7 +87,7 @@ fn run_guest(
 ) -> Result<End, BootError> {
     let _terminal = console::RawTerminal::enter(&io::stdin())?;
     console::end_by_signals(ending.clone())?;
-    console::type_standard_input(serial, ending.clone())?;
+    console::type_input(io::stdin(), serial, ending.clone())?;
     let _running = vm.start(&board, ending)?;
     // There is a sender, `ending`, for as long as this waits.
     Ok(ended.recv().expect("somebody can still tell"))
