@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::Mode;
+use crate::boot::DeviceKind;
 use crate::check::configuration::Delivery;
 use crate::machine::kvm::ApicMode;
 
@@ -22,6 +23,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run every scenario and report what was seen (the default)
     Check(CheckArgs),
+    /// Boot Linux, with devices whose interrupts go through vm-msix; Ctrl-A x ends it
+    Boot(BootArgs),
     /// Measure what everything costs, beside the least that it could cost
     Bench(BenchArgs),
     /// Be the device of a check, which starts this itself
@@ -36,6 +39,49 @@ pub(crate) enum Command {
     MigrateHost,
     /// Compare with QEMU's devices, operation by operation
     QemuDiff(QemuDiffArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BootArgs {
+    /// The kernel: a vmlinux or a bzImage, for x86-64
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kernel: PathBuf,
+    /// Its initial RAM disk
+    #[arg(long, value_name = "FILE")]
+    pub(crate) initrd: Option<PathBuf>,
+    /// Its command line
+    #[arg(long, value_name = "TEXT", default_value = "console=ttyS0")]
+    pub(crate) cmdline: String,
+    /// CPUs of the guest
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) cpus: u32,
+    /// Memory of the guest, as in 512M or 2G
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory)]
+    pub(crate) mem: u64,
+    /// A file that is a disk of the guest's (virtio-blk), any number
+    #[arg(long, value_name = "FILE")]
+    pub(crate) disk: Vec<PathBuf>,
+    /// Devices on the PCI bus, any number
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    pub(crate) device: Vec<DeviceKind>,
+    /// Vectors of the endpoint test device, 1 to 2048
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=2048))]
+    pub(crate) vectors: u16,
+    /// Write what the devices' interrupts came to as JSON, when the guest has ended
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix(['M', 'm']) {
+        Some(number) => (number, 20),
+        None => (text.strip_suffix(['G', 'g']).unwrap_or(text), 30),
+    };
+    let is_plain = !text.ends_with(['M', 'm', 'G', 'g']);
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << unit)) {
+        Some(bytes) if !is_plain => Ok(bytes),
+        _ => Err("a number of megabytes or gigabytes is what is needed, as in 512M or 2G".into()),
+    }
 }
 
 #[derive(Clone, Debug, Args)]

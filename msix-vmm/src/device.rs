@@ -157,6 +157,6 @@ impl<B: MsiBackend + 'static> PciDevice for TestDevice<B> {
 }
 
 /// Locks, also after a thread that panicked: the registers are whole after every step.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -22,6 +22,7 @@ pub(crate) struct EventManager<S> {
 /// Where other threads ask.
 pub(crate) struct RemoteEndpoint<S> {
     calls: Sender<Call<S>>,
+    /// Relaxed, below: shuttle's atomics are all in one order, and the channel carries the calls.
     is_kicked: Arc<AtomicBool>,
 }
 
@@ -41,7 +42,7 @@ impl<S: MutEventSubscriber> EventManager<S> {
     pub(crate) fn run(&mut self) -> Result<usize> {
         until(|| {
             let dispatched = self.events.run_with_timeout(0);
-            let is_kicked = self.endpoint.is_kicked.swap(false, Ordering::AcqRel);
+            let is_kicked = self.endpoint.is_kicked.swap(false, Ordering::Relaxed);
             while is_kicked && let Ok(call) = self.calls.try_recv() {
                 call(&mut self.events);
             }
@@ -79,7 +80,7 @@ impl<S: MutEventSubscriber> RemoteEndpoint<S> {
     }
 
     pub(crate) fn kick(&self) -> Result<()> {
-        self.is_kicked.store(true, Ordering::Release);
+        self.is_kicked.store(true, Ordering::Relaxed);
         wake();
         Ok(())
     }
