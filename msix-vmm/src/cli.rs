@@ -70,6 +70,9 @@ pub(crate) struct BootArgs {
     /// Write what the devices' interrupts came to as JSON, when the guest has ended
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Write down in this folder, for each device, what the guest does to its MSI-X and what comes of it
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) record: Option<PathBuf>,
 }
 
 fn memory(text: &str) -> Result<u64, String> {

@@ -51,6 +51,10 @@ impl Replay {
                 };
                 expect(signal, expected)
             }
+            ["retract", vector] => {
+                let was_latched = self.msix.retract(number(vector)?.try_into()?)?;
+                expect(&was_latched.to_string(), "true")
+            }
             _ => Err("no such step".into()),
         }
     }
@@ -181,7 +185,7 @@ fn a_recording_that_is_not_followed_is_noticed() {
             recording.lines().partition(|line| line.starts_with("sent "));
         assert!(!with.is_empty() || name.contains("poller"), "{name} delivers nothing");
         assert!(replay(&without.join("\n")).is_err(), "{name} does not look at what is sent");
-        let doubled = recording.replace("latched", "collapsed");
+        let doubled = recording.replace("latched", "collapsed").replace(" sent\n", " latched\n");
         assert!(replay(&doubled).is_err(), "{name} does not look at signals");
     }
 }

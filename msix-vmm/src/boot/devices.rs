@@ -23,6 +23,7 @@ use crate::bus::PciBus;
 use crate::cli::BootArgs;
 use crate::device::PciDevice;
 use crate::endpoint_test::EndpointTest;
+use crate::function::Recording;
 use crate::intx::IntxCause;
 use crate::virtio::blk::Access;
 use crate::virtio::{Block, Console, Entropy, VirtioDevice, VirtioPci};
@@ -65,6 +66,8 @@ pub(super) trait Device: PciDevice {
     fn cause(&self) -> Arc<dyn IntxCause>;
     /// What its MSI-X has counted so far.
     fn counts(&self) -> Counts;
+    /// Has everything that happens to its MSI-X written down.
+    fn record(&self, recording: Recording);
 }
 
 /// What a slot offers to the device that is plugged in.
@@ -90,6 +93,11 @@ pub(super) fn plug_all(args: &BootArgs, vm: &Vm) -> Result<Vec<Plugged>, BootErr
         let (msi, memory) = (vm.msi(function), vm.memory.clone());
         let device = plug(wanted, Slot { name, vectors, msi, pin: pin.clone(), memory })?;
         pin.ask(Arc::downgrade(&device.cause()));
+        if let Some(folder) = &args.record {
+            let path = folder.join(format!("{number:02}-{name}.txt"));
+            let recording = File::create(&path).and_then(|file| Recording::new(file, vectors));
+            device.record(recording.map_err(|source| BootError::Recording { path, source })?);
+        }
         Ok(Plugged { name, function, vectors, pin, device })
     });
     let plugged = plugged.collect::<Result<Vec<_>, BootError>>()?;
@@ -170,6 +178,10 @@ impl<D: VirtioDevice> Device for VirtioPci<KvmBackend, D> {
     fn counts(&self) -> Counts {
         VirtioPci::counts(self)
     }
+
+    fn record(&self, recording: Recording) {
+        VirtioPci::record(self, recording);
+    }
 }
 
 impl Device for EndpointTest<KvmBackend> {
@@ -179,5 +191,9 @@ impl Device for EndpointTest<KvmBackend> {
 
     fn counts(&self) -> Counts {
         EndpointTest::counts(self)
+    }
+
+    fn record(&self, recording: Recording) {
+        EndpointTest::record(self, recording);
     }
 }

@@ -59,6 +59,8 @@ pub(crate) enum BootError {
     /// A disk's file cannot be opened or used.
     #[error("the disk {}: {source}", path.display())]
     DiskFile { path: PathBuf, source: io::Error },
+    #[error("nothing can be written down in {}: {source}", path.display())]
+    Recording { path: PathBuf, source: io::Error },
     #[error("the guest is over, but its report {} cannot be written: {source}", path.display())]
     Report { path: PathBuf, source: io::Error },
 }

@@ -17,7 +17,7 @@ use vm_pci_config::{
 };
 
 use crate::device::{DeviceError, PciDevice, lock};
-use crate::function::{Function, FunctionStateV1, read_bytes};
+use crate::function::{Function, FunctionStateV1, Recording, read_bytes};
 use crate::intx::{Intx, IntxCause};
 use dma::Extent;
 use registers::{Command, Effect, Irq, Registers, status};
@@ -94,6 +94,11 @@ impl<B: MsiBackend + 'static> EndpointTest<B> {
     /// What became of its signals.
     pub(crate) fn counts(&self) -> Counts {
         self.function.counts()
+    }
+
+    /// Has everything that happens to its MSI-X written down.
+    pub(crate) fn record(&self, recording: Recording) {
+        self.function.record(recording);
     }
 
     /// Stops the device: no interrupt is on its way any more. The CPUs, which do its work, have stopped before.

@@ -2,12 +2,14 @@
 
 mod interrupts;
 mod pin;
+mod recording;
+mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 use vm_msix::{
-    Counters, Counts, IntoBackend, MsiBackend, MsixCap, MsixConfig, MsixLayout, MsixStateV1, Region,
+    Counts, IntoBackend, MsiBackend, MsixCap, MsixConfig, MsixLayout, MsixStateV1, Region,
 };
 use vm_pci_config::{BarHit, CommandChange, PciConfigSpace, PciConfigStateV1};
 
@@ -15,14 +17,21 @@ use crate::device::{DeviceError, lock};
 use crate::intx::{Intx, IntxCause};
 
 pub(crate) use interrupts::Interrupts;
+pub(crate) use recording::Recording;
+use watch::Watch;
+
+/// Bytes of the MSI-X Capability (PCIe Base 7.7.2).
+const MSIX_CAPABILITY_SIZE: u64 = 12;
 
 /// A PCI function, but for what its device does.
 pub(crate) struct Function<B: MsiBackend> {
     space: Mutex<PciConfigSpace>,
-    msix: Arc<Mutex<MsixConfig<B, Arc<Counters>>>>,
+    msix: Arc<Mutex<MsixConfig<B, Arc<Watch>>>>,
     layout: MsixLayout,
+    /// Where its capability is in configuration space.
+    capability: u16,
     interrupts: Arc<Interrupts<B>>,
-    counters: Arc<Counters>,
+    watch: Arc<Watch>,
 }
 
 /// A function as it travels.
@@ -44,16 +53,17 @@ impl<B: MsiBackend + 'static> Function<B> {
     ) -> Result<Self, DeviceError> {
         let mut pci_id = [0; 4];
         space.read(0, &mut pci_id);
-        let counters = Arc::new(Counters::default());
+        let watch = Arc::new(Watch::default());
         let vectors = layout.vectors().get();
         let mut msix = MsixConfig::new(vectors, source, u32::from_le_bytes(pci_id), name)?
-            .with_observer(Arc::clone(&counters));
+            .with_observer(Arc::clone(&watch));
         // The Command register is zero after power-on.
         msix.set_bus_master(false);
-        let interrupts = Arc::new(Interrupts::new(&msix, line)?);
+        let interrupts = Arc::new(Interrupts::new(&msix, Arc::clone(&watch), line)?);
         let msix = Arc::new(Mutex::new(msix));
-        space.add_capability_with_config(&MsixCap::of(layout), Box::new(msix.clone()))?;
-        Ok(Self { space: Mutex::new(space), msix, layout, interrupts, counters })
+        let capability =
+            space.add_capability_with_config(&MsixCap::of(layout), Box::new(msix.clone()))?;
+        Ok(Self { space: Mutex::new(space), msix, layout, capability, interrupts, watch })
     }
 
     /// How the device signals.
@@ -68,7 +78,12 @@ impl<B: MsiBackend + 'static> Function<B> {
 
     /// What became of its signals.
     pub(crate) fn counts(&self) -> Counts {
-        self.counters.counts()
+        self.watch.counts()
+    }
+
+    /// Writes down what the guest does to MSI-X from now on, and what comes of it.
+    pub(crate) fn record(&self, recording: Recording) {
+        self.watch.record(recording);
     }
 
     /// Takes the latched signals of all vectors back: what they were about is gone (C6).
@@ -86,13 +101,21 @@ impl<B: MsiBackend + 'static> Function<B> {
     }
 
     pub(crate) fn config_read(&self, offset: u16, data: &mut [u8]) {
+        let turn = self.watch.turn();
         let mut space = lock(&self.space);
         space.set_interrupt_status(self.interrupts.pin.status());
         space.read(offset, data);
+        if let (Some(turn), Some(offset)) = (turn, self.in_capability(offset, data.len())) {
+            turn.read(Region::Capability, offset, data);
+        }
     }
 
     /// Writes configuration space, and tells MSI-X and the pin; what is left for the device is `told`, before any other access.
     pub(crate) fn config_write(&self, offset: u16, data: &[u8], told: impl FnOnce(CommandChange)) {
+        let turn = self.watch.turn();
+        if let (Some(turn), Some(offset)) = (&turn, self.in_capability(offset, data.len())) {
+            turn.write(Region::Capability, offset, data);
+        }
         // Held until all have been told, so that two CPUs tell them in the order in which they wrote.
         let mut space = lock(&self.space);
         let outcome = space.write(offset, data);
@@ -112,22 +135,34 @@ impl<B: MsiBackend + 'static> Function<B> {
 
     /// Reads the table or the PBA, if that is what was hit; tells whether it was.
     pub(crate) fn msix_read(&self, hit: BarHit, data: &mut [u8]) -> bool {
-        match self.layout.locate(hit.index.number(), hit.offset) {
-            Some((Region::Table, offset)) => self.msix().read_msix_table(offset, data),
-            Some((Region::Pba, offset)) => self.msix().read_pba_entries(offset, data),
-            _ => return false,
+        let Some((region, offset)) = self.layout.locate(hit.index.number(), hit.offset) else {
+            return false;
+        };
+        let turn = self.watch.turn();
+        match region {
+            Region::Table => self.msix().read_msix_table(offset, data),
+            Region::Pba => self.msix().read_pba_entries(offset, data),
+            Region::Capability => return false,
+        }
+        if let Some(turn) = turn {
+            turn.read(region, offset, data);
         }
         true
     }
 
     /// Writes the table or the PBA, if that is what was hit; tells whether it was.
     pub(crate) fn msix_write(&self, hit: BarHit, data: &[u8]) -> bool {
-        match self.layout.locate(hit.index.number(), hit.offset) {
-            Some((Region::Table, offset)) => {
-                self.msix().write_msix_table(offset, data);
-            }
-            Some((Region::Pba, offset)) => self.msix().write_pba_entries(offset, data),
-            _ => return false,
+        let Some((region, offset)) = self.layout.locate(hit.index.number(), hit.offset) else {
+            return false;
+        };
+        let turn = self.watch.turn();
+        if let Some(turn) = &turn {
+            turn.write(region, offset, data);
+        }
+        match region {
+            Region::Table => drop(self.msix().write_msix_table(offset, data)),
+            Region::Pba => self.msix().write_pba_entries(offset, data),
+            Region::Capability => return false,
         }
         true
     }
@@ -168,8 +203,14 @@ impl<B: MsiBackend + 'static> Function<B> {
         self.interrupts.pin.follow(self.msix().enabled(), space.intx_disabled());
     }
 
-    fn msix(&self) -> MutexGuard<'_, MsixConfig<B, Arc<Counters>>> {
+    fn msix(&self) -> MutexGuard<'_, MsixConfig<B, Arc<Watch>>> {
         lock(&self.msix)
+    }
+
+    /// Where in the capability an access to configuration space is, if it is all in it.
+    fn in_capability(&self, offset: u16, len: usize) -> Option<u64> {
+        let offset = u64::from(offset.checked_sub(self.capability)?);
+        (offset + len as u64 <= MSIX_CAPABILITY_SIZE).then_some(offset)
     }
 }
 

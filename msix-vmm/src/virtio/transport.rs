@@ -18,7 +18,7 @@ use super::notifier::Notifier;
 use super::registers::{Effect, Registers, View};
 use super::spec::feature;
 use crate::device::{PciDevice, lock};
-use crate::function::{Function, read_bytes};
+use crate::function::{Function, Recording, read_bytes};
 use crate::intx::{Intx, IntxCause};
 
 /// What the transport and the queues offer whatever the device is.
@@ -82,6 +82,11 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
     /// What became of its signals.
     pub(crate) fn counts(&self) -> Counts {
         self.function.counts()
+    }
+
+    /// Has everything that happens to its MSI-X written down.
+    pub(crate) fn record(&self, recording: Recording) {
+        self.function.record(recording);
     }
 
     pub(super) fn offered(&self) -> u64 {
