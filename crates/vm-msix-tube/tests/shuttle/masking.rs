@@ -81,7 +81,7 @@ fn function_mask_is_for_all_vectors() {
 
 /// A guest looks at Pending Bits while a signal moves from a counter to a latch, and between the VMM and here.
 ///
-/// Kills: pending-latches-first.
+/// Kills: none.
 #[test]
 fn a_pending_bit_stands_while_its_signal_moves() {
     explore(|| {
