@@ -8,6 +8,7 @@ use crate::bench::Mode;
 use crate::boot::DeviceKind;
 use crate::check::configuration::Delivery;
 use crate::machine::kvm::ApicMode;
+use crate::vhost_user::BackendAt;
 
 /// The reference VMM of vm-msix: a guest drives the device, and what it sees is reported.
 #[derive(Debug, Parser)]
@@ -64,6 +65,9 @@ pub(crate) struct BootArgs {
     /// Devices on the PCI bus, any number
     #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
     pub(crate) device: Vec<DeviceKind>,
+    /// A device that another process serves (vhost-user), any number: rng, console, fs or virtio's number of a kind, and where it listens
+    #[arg(long, value_name = "KIND:SOCKET")]
+    pub(crate) vhost_user: Vec<BackendAt>,
     /// Vectors of the endpoint test device, 1 to 2048
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=2048))]
     pub(crate) vectors: u16,

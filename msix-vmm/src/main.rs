@@ -16,6 +16,7 @@ mod migrate;
 mod qemu;
 mod report;
 mod soak;
+mod vhost_user;
 #[cfg_attr(not(test), expect(dead_code, reason = "a guest that moves will use the rest"))]
 mod virtio;
 

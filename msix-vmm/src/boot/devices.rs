@@ -25,8 +25,9 @@ use crate::device::PciDevice;
 use crate::endpoint_test::EndpointTest;
 use crate::function::Recording;
 use crate::intx::IntxCause;
+use crate::vhost_user::{BackendAt, LIMIT, VhostUserPci};
 use crate::virtio::blk::Access;
-use crate::virtio::{Block, Console, Entropy, VirtioDevice, VirtioPci};
+use crate::virtio::{Block, Console, Entropy, Serve, Transport, VirtioDevice, VirtioPci};
 
 /// Device numbers beside the host bridge's, which is 0.
 const SLOTS: usize = 31;
@@ -48,6 +49,7 @@ pub(crate) enum DeviceKind {
 #[derive(Clone, Copy)]
 enum Wanted<'a> {
     Disk(&'a Path),
+    VhostUser(&'a BackendAt),
     Kind(DeviceKind),
 }
 
@@ -79,10 +81,12 @@ struct Slot {
     memory: GuestMemoryMmap,
 }
 
-/// All devices of `args`: first the disks, in their order, then the others, in theirs.
+/// All devices of `args`: first the disks, in their order, then those of other processes, then the others, in theirs.
 pub(super) fn plug_all(args: &BootArgs, vm: &Vm) -> Result<Vec<Plugged>, BootError> {
     let disks = args.disk.iter().map(|path| Wanted::Disk(path));
-    let wanted: Vec<_> = disks.chain(args.device.iter().copied().map(Wanted::Kind)).collect();
+    let backends = args.vhost_user.iter().map(Wanted::VhostUser);
+    let kinds = args.device.iter().copied().map(Wanted::Kind);
+    let wanted: Vec<_> = disks.chain(backends).chain(kinds).collect();
     if wanted.len() > SLOTS {
         return Err(BootError::TooManyDevices { devices: wanted.len(), max: SLOTS });
     }
@@ -108,6 +112,11 @@ pub(super) fn plug_all(args: &BootArgs, vm: &Vm) -> Result<Vec<Plugged>, BootErr
 fn plug(wanted: Wanted<'_>, slot: Slot) -> Result<Arc<dyn Device>, BootError> {
     match wanted {
         Wanted::Disk(path) => virtio(disk(path)?, slot),
+        Wanted::VhostUser(at) => {
+            let Slot { name, vectors, msi, pin, memory } = slot;
+            let device = VhostUserPci::connect(name, at, vectors, LIMIT, msi, pin, memory);
+            Ok(Arc::new(device.map_err(|source| BootError::device(name, source))?))
+        }
         Wanted::Kind(DeviceKind::Rng) => virtio(Entropy, slot),
         Wanted::Kind(DeviceKind::Console) => virtio(Console::new(io::stdout()), slot),
         Wanted::Kind(DeviceKind::EndpointTest) => {
@@ -153,6 +162,7 @@ impl Wanted<'_> {
     fn name(self) -> &'static str {
         match self {
             Self::Disk(_) => "disk",
+            Self::VhostUser(_) => "vhost-user",
             Self::Kind(DeviceKind::Rng) => "rng",
             Self::Kind(DeviceKind::Console) => "console",
             Self::Kind(DeviceKind::EndpointTest) => "endpoint-test",
@@ -163,6 +173,7 @@ impl Wanted<'_> {
     fn vectors(self, args: &BootArgs) -> u16 {
         match self {
             Self::Disk(_) => DISK_QUEUES + 1,
+            Self::VhostUser(at) => at.kind.vectors(),
             Self::Kind(DeviceKind::Rng) => 2,
             Self::Kind(DeviceKind::Console) => 3,
             Self::Kind(DeviceKind::EndpointTest) => args.vectors,
@@ -170,17 +181,17 @@ impl Wanted<'_> {
     }
 }
 
-impl<D: VirtioDevice> Device for VirtioPci<KvmBackend, D> {
+impl<S: Serve<KvmBackend>> Device for Transport<KvmBackend, S> {
     fn cause(&self) -> Arc<dyn IntxCause> {
         self.intx_cause()
     }
 
     fn counts(&self) -> Counts {
-        VirtioPci::counts(self)
+        Transport::counts(self)
     }
 
     fn record(&self, recording: Recording) {
-        VirtioPci::record(self, recording);
+        Transport::record(self, recording);
     }
 }
 

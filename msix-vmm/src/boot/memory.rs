@@ -1,7 +1,12 @@
 //! The guest's RAM: below the devices' addresses as much as fits, the rest above 4 GiB.
 
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
 use linux_loader::loader::bootparam::boot_e820_entry;
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
 
 use super::error::{BootError, lacks};
 use super::layout::*;
@@ -15,14 +20,43 @@ const MAX: u64 = 512 << 30;
 const E820_RAM: u32 = 1;
 const E820_RESERVED: u32 = 2;
 
+/// Who else is to have the guest's RAM.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Nobody.
+    Private,
+    /// Other processes, which are given its file.
+    Shared,
+}
+
 /// Allocates `bytes` of RAM, rounded up to pages. The host gives each page when it is first touched.
-pub(super) fn allocate(bytes: u64) -> Result<GuestMemoryMmap, BootError> {
+pub(super) fn allocate(bytes: u64, sharing: Sharing) -> Result<GuestMemoryMmap, BootError> {
     if !(MIN..=MAX).contains(&bytes) {
         return Err(BootError::Memory { bytes, min: MIN, max: MAX });
     }
-    let region = |(start, bytes)| (GuestAddress(start), bytes as usize);
-    let regions: Vec<_> = ranges(bytes).into_iter().map(region).collect();
-    GuestMemoryMmap::from_ranges(&regions).map_err(lacks("the guest's memory"))
+    let ranges = ranges(bytes);
+    let file = match sharing {
+        Sharing::Private => None,
+        Sharing::Shared => {
+            let bytes = ranges.iter().map(|(_, bytes)| bytes).sum();
+            Some(Arc::new(sealed(bytes).map_err(lacks("a file for the guest's memory"))?))
+        }
+    };
+    let mut offset = 0;
+    let regions = ranges.into_iter().map(|(start, bytes)| {
+        let part = file.as_ref().map(|file| FileOffset::from_arc(Arc::clone(file), offset));
+        offset += bytes;
+        (GuestAddress(start), bytes as usize, part)
+    });
+    GuestMemoryMmap::from_ranges_with_files(regions).map_err(lacks("the guest's memory"))
+}
+
+/// A file in memory whose size nobody can change: who maps what was cut off is killed.
+fn sealed(bytes: u64) -> io::Result<File> {
+    let file = memfd_create("guest-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&file, bytes)?;
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file.into())
 }
 
 /// Where RAM begins and how much there is, of each range.
@@ -60,6 +94,10 @@ pub(super) fn e820(bytes: u64) -> Vec<boot_e820_entry> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
+
     use super::*;
 
     const GIB: u64 = 1 << 30;
@@ -112,11 +150,24 @@ mod tests {
     #[test]
     fn too_little_and_too_much_are_refused() {
         for bytes in [0, 1 << 20, (16 << 20) - 1, 1 << 62] {
-            let refused = allocate(bytes).err();
+            let refused = allocate(bytes, Sharing::Private).err();
             assert!(
                 matches!(refused, Some(BootError::Memory { bytes: b, .. }) if b == bytes),
                 "{refused:?}"
             );
         }
+    }
+
+    #[test]
+    fn shared_ram_is_one_file_that_keeps_its_size() {
+        let memory = allocate(16 << 20, Sharing::Shared).unwrap();
+        let last = GuestAddress((16 << 20) - 8);
+        memory.write_obj(0x1234_5678_u64, last).unwrap();
+        let region = memory.iter().next().unwrap();
+        let file = region.file_offset().unwrap();
+        let mut bytes = [0; 8];
+        file.file().read_exact_at(&mut bytes, file.start() + last.0).unwrap();
+        assert_eq!(u64::from_le_bytes(bytes), 0x1234_5678);
+        assert!(file.file().set_len(4096).is_err() && file.file().set_len(1 << 30).is_err());
     }
 }

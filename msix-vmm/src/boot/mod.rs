@@ -38,6 +38,7 @@ use devices::Plugged;
 use end::{End, Ending};
 pub(crate) use error::BootError;
 use loader::Files;
+use memory::Sharing;
 use serial::SerialLine;
 use vm::Vm;
 
@@ -69,7 +70,8 @@ fn load(args: &BootArgs) -> Result<(GuestMemoryMmap, u64), BootError> {
     let cpus =
         u8::try_from(args.cpus).ok().filter(|cpus| (1..=MOST_CPUS).contains(&(*cpus).into()));
     let cpus = cpus.ok_or(BootError::Cpus { cpus: args.cpus, max: MOST_CPUS })?;
-    let memory = memory::allocate(args.mem)?;
+    let sharing = if args.vhost_user.is_empty() { Sharing::Private } else { Sharing::Shared };
+    let memory = memory::allocate(args.mem, sharing)?;
     let files =
         Files { kernel: &args.kernel, initrd: args.initrd.as_deref(), command_line: &args.cmdline };
     let entry = loader::load(&memory, args.mem, &files)?;

@@ -112,7 +112,7 @@ mod tests {
         };
         let vm = kvm.create_vm().unwrap();
         vm.set_tss_address(KVM_TSS).unwrap();
-        let memory = memory::allocate(16 << 20).unwrap();
+        let memory = memory::allocate(16 << 20, memory::Sharing::Private).unwrap();
         map(&vm, &memory).unwrap();
         write_firmware(&memory).unwrap();
         // Where a far jump to ffff:0000 leads.

@@ -23,10 +23,13 @@ use watch::Watch;
 /// Bytes of the MSI-X Capability (PCIe Base 7.7.2).
 const MSIX_CAPABILITY_SIZE: u64 = 12;
 
+/// The MSI-X of a function: for register accesses, and for who puts vectors on descriptors.
+pub(crate) type SharedMsix<B> = Arc<Mutex<MsixConfig<B, Arc<Watch>>>>;
+
 /// A PCI function, but for what its device does.
 pub(crate) struct Function<B: MsiBackend> {
     space: Mutex<PciConfigSpace>,
-    msix: Arc<Mutex<MsixConfig<B, Arc<Watch>>>>,
+    msix: SharedMsix<B>,
     layout: MsixLayout,
     /// Where its capability is in configuration space.
     capability: u16,
@@ -64,6 +67,11 @@ impl<B: MsiBackend + 'static> Function<B> {
         let capability =
             space.add_capability_with_config(&MsixCap::of(layout), Box::new(msix.clone()))?;
         Ok(Self { space: Mutex::new(space), msix, layout, capability, interrupts, watch })
+    }
+
+    /// Its MSI-X, for who puts vectors on descriptors.
+    pub(crate) fn shared_msix(&self) -> SharedMsix<B> {
+        Arc::clone(&self.msix)
     }
 
     /// How the device signals.

@@ -6,7 +6,7 @@ use vm_pci_config::{
     PlainCapability, Prefetchable,
 };
 
-use super::device::VirtioDevice;
+use super::serve::Model;
 use super::spec::{self, cfg_type, common};
 
 /// The BAR of the registers.
@@ -63,12 +63,12 @@ pub(super) fn notified_queue(offset: u64) -> usize {
 
 /// The configuration space of a device, and the offset of its window capability.
 pub(super) fn space(
-    device: &impl VirtioDevice,
+    model: &Model,
     msix: &MsixLayout,
 ) -> Result<(PciConfigSpace, u16), PciConfigError> {
-    let id = spec::DEVICE + device.id();
+    let id = spec::DEVICE + model.id;
     let identity = Identity::new(spec::VENDOR, id)
-        .class(device.class())
+        .class(model.class)
         .revision(spec::REVISION)
         .subsystem(spec::VENDOR, id)
         .interrupt_pin(InterruptPin::IntA);

@@ -11,9 +11,10 @@ mod registers;
 mod ring;
 mod rng;
 mod saving;
+mod serve;
 mod spec;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transport;
 
 use vm_msix::MsixError;
@@ -24,8 +25,11 @@ use crate::device::DeviceError;
 pub(crate) use blk::Block;
 pub(crate) use console::Console;
 pub(crate) use device::VirtioDevice;
+pub(crate) use notifier::Notifier;
 pub(crate) use rng::Entropy;
-pub(crate) use transport::VirtioPci;
+pub(crate) use serve::{Model, Serve};
+pub(crate) use spec::{NO_VECTOR, feature};
+pub(crate) use transport::{Transport, VirtioPci};
 
 /// Why there is no device, or not this one.
 #[derive(Debug, thiserror::Error)]

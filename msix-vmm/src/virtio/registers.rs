@@ -5,8 +5,8 @@ use virtio_queue::{Queue, QueueState};
 
 use super::spec::{common, feature, status};
 
-/// The size of every queue, until the driver makes it smaller.
-pub(super) const MAX_QUEUE_SIZE: u16 = 256;
+/// The size of every queue, until the driver makes it smaller. Other processes that serve queues may have no room for more.
+pub(super) const MAX_QUEUE_SIZE: u16 = 128;
 
 /// The registers that hold what the driver wrote, but for the vectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

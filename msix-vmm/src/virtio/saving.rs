@@ -56,20 +56,20 @@ pub(crate) enum StateFault {
 impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
     /// Stops the device: no request is served and no interrupt is on its way any more. The CPUs have stopped before.
     pub(crate) fn pause(&self) {
-        self.engine.gate.hold(Hold::Paused);
+        self.server.engine.gate.hold(Hold::Paused);
         self.function.pause();
     }
 
     /// Goes on.
     pub(crate) fn resume(&self) {
         self.function.resume();
-        self.engine.gate.kick_all();
-        self.engine.gate.release(Hold::Paused);
+        self.server.engine.gate.kick_all();
+        self.server.engine.gate.release(Hold::Paused);
     }
 
     /// The state of a paused device.
     pub(crate) fn save(&self) -> VirtioStateV1<D::State> {
-        let notifier = &self.engine.notifier;
+        let notifier = &self.server.engine.notifier;
         let queue = |(index, queue): (usize, &std::sync::Mutex<Option<Queue>>)| {
             let (next_avail, next_used) = match &*lock(queue) {
                 Some(queue) => (queue.next_avail(), queue.next_used()),
@@ -82,8 +82,8 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
             registers: self.registers().clone(),
             config_vector: notifier.config_vector(),
             isr: notifier.isr(),
-            needs_reset: self.engine.needs_reset(),
-            queues: self.engine.queues.iter().enumerate().map(queue).collect(),
+            needs_reset: self.server.engine.needs_reset(),
+            queues: self.server.engine.queues.iter().enumerate().map(queue).collect(),
             device: self.device().save(),
         }
     }
@@ -95,7 +95,7 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
     /// The state is not one of such a device. Do not go on with the device then.
     pub(crate) fn restore(&self, state: VirtioStateV1<D::State>) -> Result<(), VirtioError> {
         let queues = self.check(&state)?;
-        self.engine.gate.hold(Hold::Paused);
+        self.server.engine.gate.hold(Hold::Paused);
         let VirtioStateV1 {
             function,
             registers,
@@ -106,15 +106,15 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
             device,
         } = state;
         self.function.restore(&function)?;
-        self.engine.device.restore(device);
-        let notifier = &self.engine.notifier;
+        self.server.engine.device.restore(device);
+        let notifier = &self.server.engine.notifier;
         notifier.set_config_vector(config_vector);
         notifier.set_isr(isr);
         for (index, (queue, saved)) in queues.into_iter().zip(saved).enumerate() {
             notifier.set_queue_vector(index, saved.vector);
-            *lock(&self.engine.queues[index]) = queue;
+            *lock(&self.server.engine.queues[index]) = queue;
         }
-        self.engine.needs_reset.store(needs_reset, Ordering::SeqCst);
+        self.server.engine.needs_reset.store(needs_reset, Ordering::SeqCst);
         self.allow(Hold::Driver, registers.driver_ok());
         self.allow(Hold::BusMaster, self.function.bus_master());
         *self.registers() = registers;
@@ -124,7 +124,7 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
     /// Checks everything that is the transport's own, and makes the queues.
     fn check(&self, state: &VirtioStateV1<D::State>) -> Result<Vec<Option<Queue>>, StateFault> {
         let VirtioStateV1 { registers, config_vector, isr, queues, .. } = state;
-        let count = self.engine.queues.len();
+        let count = self.server.engine.queues.len();
         if queues.len() != count || !registers.is_possible(count, self.offered()) {
             return Err(StateFault::Registers);
         }
@@ -132,7 +132,8 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
             return Err(StateFault::Isr(*isr));
         }
         let mut vectors = queues.iter().map(|queue| queue.vector).chain([*config_vector]);
-        if let Some(vector) = vectors.find(|vector| !self.engine.notifier.is_vector(*vector)) {
+        if let Some(vector) = vectors.find(|vector| !self.server.engine.notifier.is_vector(*vector))
+        {
             return Err(StateFault::Vector(vector));
         }
         let features = registers.driver_features;
@@ -142,7 +143,7 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
                 return Ok(None);
             }
             let queue = described.queue(features, saved.next_avail, saved.next_used);
-            let queue = queue.ok().filter(|queue| queue.is_valid(&self.engine.memory));
+            let queue = queue.ok().filter(|queue| queue.is_valid(&self.server.engine.memory));
             queue.map(Some).ok_or(StateFault::Queue(index))
         })
         .collect()
@@ -150,9 +151,9 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
 
     fn allow(&self, reason: Hold, allowed: bool) {
         if allowed {
-            self.engine.gate.release(reason);
+            self.server.engine.gate.release(reason);
         } else {
-            self.engine.gate.hold(reason);
+            self.server.engine.gate.hold(reason);
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) const DEVICE: u16 = 0x1040;
 pub(super) const REVISION: u8 = 1;
 
 /// No vector is assigned (4.1.4.3).
-pub(super) const NO_VECTOR: u16 = 0xffff;
+pub(crate) const NO_VECTOR: u16 = 0xffff;
 
 /// ISR status: a queue has used buffers (4.1.4.5).
 pub(super) const ISR_QUEUE: u8 = 1 << 0;
@@ -57,7 +57,7 @@ pub(super) mod status {
 }
 
 /// Feature bits that are the transport's and the queues' own (6).
-pub(super) mod feature {
+pub(crate) mod feature {
     use super::{virtio_config, virtio_ring};
 
     pub(crate) const INDIRECT_DESC: u64 = 1 << virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;

@@ -1,8 +1,6 @@
 //! virtio over PCI: a device as the bus sees it (virtio 1.2, section 4.1).
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::{self, JoinHandle};
 
 use virtio_queue::QueueT;
 use vm_memory::GuestMemoryMmap;
@@ -11,28 +9,26 @@ use vm_pci_config::{BarHit, BarIndex};
 
 use super::VirtioError;
 use super::device::VirtioDevice;
-use super::engine::Engine;
-use super::gate::{Gate, Hold};
+use super::engine::Local;
 use super::layout::{self, Structure};
 use super::notifier::Notifier;
 use super::registers::{Effect, Registers, View};
-use super::spec::feature;
-use crate::device::{PciDevice, lock};
+use super::serve::{Model, Serve};
+use crate::device::{DeviceError, PciDevice, lock};
 use crate::function::{Function, Recording, read_bytes};
 use crate::intx::{Intx, IntxCause};
 
-/// What the transport and the queues offer whatever the device is.
-const FEATURES: u64 = feature::VERSION_1 | feature::INDIRECT_DESC | feature::EVENT_IDX;
-
-/// A virtio device on the PCI bus.
-pub(crate) struct VirtioPci<B: MsiBackend, D> {
+/// A virtio device on the PCI bus, whoever serves its queues.
+pub(crate) struct Transport<B: MsiBackend, S: Serve<B>> {
     pub(super) function: Function<B>,
-    pub(super) engine: Arc<Engine<B, D>>,
+    pub(crate) server: S,
     pub(super) registers: Mutex<Registers>,
     /// Offset of the window capability.
     window: u16,
-    worker: Option<JoinHandle<()>>,
 }
+
+/// A virtio device whose queues a worker of this process serves.
+pub(crate) type VirtioPci<B, D> = Transport<B, Local<B, D>>;
 
 impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
     /// A device with so many vectors: one for each queue and one for configuration changes is what drivers like best.
@@ -44,34 +40,41 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
         line: Arc<dyn Intx>,
         memory: GuestMemoryMmap,
     ) -> Result<Self, VirtioError> {
-        let msix = MsixLayout::propose(vectors, layout::MSIX.number())?;
-        let (space, window) = layout::space(&device, &msix)?;
-        let function = Function::new(name, space, msix, source, line)?;
-        let queues = device.queues();
-        let engine = Arc::new(Engine {
-            device,
-            memory,
-            queues: (0..queues).map(|_| Mutex::new(None)).collect(),
-            notifier: Notifier::new(Arc::clone(function.interrupts()), queues),
-            gate: Gate::new(),
-            needs_reset: AtomicBool::new(false),
-        });
-        let worker = thread::Builder::new().name(name.into()).spawn({
-            let engine = Arc::clone(&engine);
-            move || engine.work()
-        })?;
-        let registers = Mutex::new(Registers::new(queues));
-        Ok(Self { function, engine, registers, window, worker: Some(worker) })
+        let model = Model { id: device.id(), class: device.class(), queues: device.queues() };
+        Self::served(name, &model, vectors, source, line, |_, notifier| {
+            Local::new(name, device, memory, notifier)
+        })
     }
 
     /// The device.
     pub(crate) fn device(&self) -> &D {
-        &self.engine.device
+        &self.server.engine.device
     }
 
     /// Has a queue served, when the device has something for it.
     pub(crate) fn kick(&self, queue: usize) {
-        self.engine.gate.kick(queue);
+        self.server.kick(queue);
+    }
+}
+
+impl<B: MsiBackend + 'static, S: Serve<B>> Transport<B, S> {
+    /// A device of a model; `server` is made for the function that it signals with.
+    pub(crate) fn served<E: From<DeviceError>>(
+        name: &str,
+        model: &Model,
+        vectors: u16,
+        source: impl IntoBackend<Backend = B>,
+        line: Arc<dyn Intx>,
+        server: impl FnOnce(&Function<B>, Notifier<B>) -> Result<S, E>,
+    ) -> Result<Self, E> {
+        let msix =
+            MsixLayout::propose(vectors, layout::MSIX.number()).map_err(DeviceError::from)?;
+        let (space, window) = layout::space(model, &msix).map_err(DeviceError::from)?;
+        let function = Function::new(name, space, msix, source, line)?;
+        let notifier = Notifier::new(Arc::clone(function.interrupts()), model.queues);
+        let server = server(&function, notifier)?;
+        let registers = Mutex::new(Registers::new(model.queues));
+        Ok(Self { function, server, registers, window })
     }
 
     /// For whoever is asked whether the pin is still held up.
@@ -90,7 +93,7 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
     }
 
     pub(super) fn offered(&self) -> u64 {
-        FEATURES | self.device().features()
+        self.server.features()
     }
 
     pub(super) fn registers(&self) -> MutexGuard<'_, Registers> {
@@ -99,10 +102,10 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
 
     fn read_common(&self, offset: u64, data: &mut [u8]) {
         let registers = self.registers();
-        let notifier = &self.engine.notifier;
+        let notifier = self.server.notifier();
         let view = View {
             offered: self.offered(),
-            needs_reset: self.engine.needs_reset(),
+            needs_reset: self.server.needs_reset(),
             config_vector: notifier.config_vector(),
             queue_vector: notifier.queue_vector(registers.selected()),
         };
@@ -111,17 +114,14 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
 
     fn write_common(&self, offset: u64, data: &[u8]) {
         let mut registers = self.registers();
-        let notifier = &self.engine.notifier;
+        let notifier = self.server.notifier();
         match registers.write(offset, data, self.offered()) {
             Some(Effect::ConfigVector(vector)) => notifier.set_config_vector(vector),
             Some(Effect::QueueVector(vector)) => {
-                notifier.set_queue_vector(registers.selected(), vector);
+                self.server.set_queue_vector(registers.selected(), vector);
             }
             Some(Effect::Enable(queue)) => self.enable(&mut registers, queue),
-            Some(Effect::Start) => {
-                self.engine.gate.kick_all();
-                self.engine.gate.release(Hold::Driver);
-            }
+            Some(Effect::Start) => self.server.start(registers.driver_features),
             Some(Effect::Reset) => self.reset(&mut registers),
             None => {}
         }
@@ -132,25 +132,19 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
         let features = registers.driver_features;
         let Some(described) = registers.queues.get_mut(index) else { return };
         let queue = described.queue(features, 0, 0).ok();
-        if let Some(queue) = queue.filter(|queue| queue.is_valid(&self.engine.memory)) {
-            *lock(&self.engine.queues[index]) = Some(queue);
+        if let Some(queue) = queue.filter(|queue| queue.is_valid(self.server.memory())) {
             described.enabled = true;
-            self.kick(index);
+            self.server.enable(index, queue);
         }
     }
 
     /// As after power-on (2.4): when it returns, no request of before is served any more, and no interrupt of before is
     /// on its way or pending. Those are MSI-X's registers that the driver programmed, and they stay.
     fn reset(&self, registers: &mut Registers) {
-        self.engine.gate.hold(Hold::Driver);
-        for queue in &self.engine.queues {
-            *lock(queue) = None;
-        }
-        self.engine.device.reset();
-        self.engine.needs_reset.store(false, Ordering::SeqCst);
-        self.engine.notifier.reset();
+        self.server.reset();
+        self.server.notifier().reset();
         self.function.retract_all();
-        *registers = Registers::new(self.engine.queues.len());
+        *registers = Registers::new(registers.queues.len());
     }
 
     fn bar_read(&self, hit: BarHit, data: &mut [u8]) {
@@ -160,9 +154,9 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
         match registers_at(hit) {
             Some((Structure::Common, offset)) => self.read_common(offset, data),
             Some((Structure::Isr, 0)) => {
-                read_bytes(&[self.engine.notifier.take_isr()], 0, data);
+                read_bytes(&[self.server.notifier().take_isr()], 0, data);
             }
-            Some((Structure::Device, offset)) => read_bytes(self.device().config(), offset, data),
+            Some((Structure::Device, offset)) => read_bytes(self.server.config(), offset, data),
             _ => data.fill(0),
         }
     }
@@ -173,7 +167,7 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
         }
         match registers_at(hit) {
             Some((Structure::Common, offset)) => self.write_common(offset, data),
-            Some((Structure::Notify, offset)) => self.kick(layout::notified_queue(offset)),
+            Some((Structure::Notify, offset)) => self.server.kick(layout::notified_queue(offset)),
             _ => {}
         }
     }
@@ -215,7 +209,7 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
     }
 }
 
-impl<B: MsiBackend + 'static, D: VirtioDevice> PciDevice for VirtioPci<B, D> {
+impl<B: MsiBackend + 'static, S: Serve<B>> PciDevice for Transport<B, S> {
     fn config_read(&self, offset: u16, data: &mut [u8]) {
         match self.in_window(offset) {
             Some(within) => self.window_read(within, data),
@@ -227,11 +221,12 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> PciDevice for VirtioPci<B, D> {
         if let Some(within) = self.in_window(offset) {
             return self.window_write(within, data);
         }
-        self.function.config_write(offset, data, |change| match change.bus_master() {
-            Some(true) => self.engine.gate.release(Hold::BusMaster),
-            Some(false) => self.engine.gate.hold(Hold::BusMaster),
-            None => {}
+        self.function.config_write(offset, data, |change| {
+            if let Some(allowed) = change.bus_master() {
+                self.server.set_bus_master(allowed);
+            }
         });
+        self.server.msix_changed();
     }
 
     fn mmio_read(&self, address: u64, data: &mut [u8]) -> bool {
@@ -242,16 +237,6 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> PciDevice for VirtioPci<B, D> {
     fn mmio_write(&self, address: u64, data: &[u8]) -> bool {
         let hit = self.function.decode(address, data.len());
         hit.inspect(|hit| self.bar_write(*hit, data)).is_some()
-    }
-}
-
-impl<B: MsiBackend, D> Drop for VirtioPci<B, D> {
-    fn drop(&mut self) {
-        self.engine.gate.end();
-        if let Some(worker) = self.worker.take() {
-            // It panicked; that has been printed.
-            let _ = worker.join();
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::{Files, load};
 use crate::boot::error::BootError;
-use crate::boot::memory::allocate;
+use crate::boot::memory::{Sharing, allocate};
 
 const MIB: u64 = 1 << 20;
 const RAM: u64 = 64 * MIB;
@@ -67,7 +67,7 @@ fn vmlinux(code: &[u8]) -> Vec<u8> {
 fn loaded(name: &str, kernel: &[u8], initrd: &[u8]) -> Result<(GuestMemoryMmap, u64), BootError> {
     let kernel = TestFile::new(&format!("{name}-kernel"), kernel);
     let initrd = TestFile::new(&format!("{name}-initrd"), initrd);
-    let memory = allocate(RAM)?;
+    let memory = allocate(RAM, Sharing::Private)?;
     let files =
         Files { kernel: &kernel.0, initrd: Some(&initrd.0), command_line: "console=ttyS0 x" };
     let entry = load(&memory, RAM, &files)?;

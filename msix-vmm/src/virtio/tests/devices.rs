@@ -88,7 +88,7 @@ fn request(
 fn a_disk_says_its_capacity_in_whole_sectors_and_its_queues() {
     let guest = Guest::new(Block::new(disk(), Access::ReadWrite, "disk", 4).unwrap(), 5);
     assert_eq!(guest.read::<8>(guest.config), 3);
-    assert_eq!(guest.read::<4>(guest.config + 12), 254, "segments");
+    assert_eq!(guest.read::<4>(guest.config + 12), 126, "segments");
     assert_eq!(guest.read::<2>(guest.config + 34), 4, "queues");
     assert_eq!(guest.read::<2>(guest.common + 18), 4);
     assert_eq!(guest.features() & (1 << 5 | 1 << 9 | 1 << 12), 1 << 9 | 1 << 12);

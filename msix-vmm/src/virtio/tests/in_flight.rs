@@ -91,7 +91,7 @@ fn pause_waits_for_the_request_and_its_interrupt_pends() {
     hands.begun.recv().unwrap();
     hands.end.send(()).unwrap();
     wait_for(|| ring.used_index() == 2);
-    guest.device.engine.gate.hold(Hold::Paused);
+    guest.device.server.engine.gate.hold(Hold::Paused);
     guest.msix().unmask(1);
     assert_eq!(guest.sent(), [1]);
 }
@@ -104,7 +104,7 @@ fn what_was_served_before_the_pause_has_been_sent() {
     hands.begun.recv().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
-            wait_for(|| guest.device.engine.gate.is_paused());
+            wait_for(|| guest.device.server.engine.gate.is_paused());
             hands.end.send(()).unwrap();
         });
         guest.device.pause();

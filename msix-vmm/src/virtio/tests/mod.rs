@@ -1,6 +1,7 @@
 //! The transport and the devices, as a driver sees them: by configuration space, BARs and guest memory.
 
 mod devices;
+pub(crate) mod driver;
 mod hostile;
 mod in_flight;
 mod intx;

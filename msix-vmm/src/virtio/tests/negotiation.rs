@@ -104,10 +104,10 @@ fn a_queue_in_use_does_not_change() {
 #[test]
 fn queue_sizes_are_powers_of_two_up_to_the_offered_one() {
     let guest = guest();
-    assert_eq!(guest.read::<2>(guest.common + 24), 256);
-    for refused in [0_u16, 3, 512, 0x8000, 0xffff] {
+    assert_eq!(guest.read::<2>(guest.common + 24), 128);
+    for refused in [0_u16, 3, 256, 0x8000, 0xffff] {
         guest.write(guest.common + 24, refused);
-        assert_eq!(guest.read::<2>(guest.common + 24), 256);
+        assert_eq!(guest.read::<2>(guest.common + 24), 128);
     }
     guest.write(guest.common + 22, 2_u16);
     assert_eq!(guest.read::<2>(guest.common + 24), 0, "there is no queue 2");
@@ -123,7 +123,7 @@ fn reset_is_as_power_on() {
     assert_eq!(guest.status(), 0);
     assert_eq!(guest.read::<2>(guest.common + 16), u64::from(NO_VECTOR));
     guest.write(guest.common + 22, 1_u16);
-    assert_eq!(guest.read::<2>(guest.common + 24), 256);
+    assert_eq!(guest.read::<2>(guest.common + 24), 128);
     assert_eq!(guest.read::<2>(guest.common + 26), u64::from(NO_VECTOR));
     assert_eq!(guest.read::<2>(guest.common + 28), 0);
     assert_eq!(guest.read::<8>(guest.common + 32), 0);
