@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 pub(super) const SIZE: u64 = 0x30;
 
 /// Offsets.
-mod offset {
+pub(super) mod offset {
     pub(super) const COMMAND: u64 = 0x04;
-    pub(super) const STATUS: u64 = 0x08;
+    pub(crate) const STATUS: u64 = 0x08;
 }
 
 /// Bits of STATUS.
