@@ -11,6 +11,7 @@ mod device_process;
 mod endpoint_test;
 mod function;
 mod intx;
+mod kvm_state;
 mod machine;
 mod migrate;
 mod qemu;
