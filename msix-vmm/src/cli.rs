@@ -44,8 +44,8 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BootArgs {
     /// The kernel: a vmlinux or a bzImage, for x86-64
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kernel: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "restore")]
+    pub(crate) kernel: Option<PathBuf>,
     /// Its initial RAM disk
     #[arg(long, value_name = "FILE")]
     pub(crate) initrd: Option<PathBuf>,
@@ -70,6 +70,12 @@ pub(crate) struct BootArgs {
     /// Write what the devices' interrupts came to as JSON, when the guest has ended
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Where SIGUSR1 saves the guest, which ends here then
+    #[arg(long, value_name = "FILE")]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// Go on with a saved guest, on the same disks and devices
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "cpus", "mem"])]
+    pub(crate) restore: Option<PathBuf>,
 }
 
 fn memory(text: &str) -> Result<u64, String> {
