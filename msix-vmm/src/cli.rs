@@ -45,8 +45,8 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BootArgs {
     /// The kernel: a vmlinux or a bzImage, for x86-64
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kernel: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "restore")]
+    pub(crate) kernel: Option<PathBuf>,
     /// Its initial RAM disk
     #[arg(long, value_name = "FILE")]
     pub(crate) initrd: Option<PathBuf>,
@@ -77,6 +77,12 @@ pub(crate) struct BootArgs {
     /// Write down in this folder, for each device, what the guest does to its MSI-X and what comes of it
     #[arg(long, value_name = "FOLDER")]
     pub(crate) record: Option<PathBuf>,
+    /// Where SIGUSR1 saves the guest, which ends here then
+    #[arg(long, value_name = "FILE", conflicts_with = "vhost_user")]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// Go on with a saved guest, on the same disks and devices
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "cpus", "mem", "vhost_user"])]
+    pub(crate) restore: Option<PathBuf>,
 }
 
 fn memory(text: &str) -> Result<u64, String> {

@@ -7,17 +7,20 @@ mod check;
 mod cli;
 mod device;
 mod device_process;
-#[cfg_attr(not(test), expect(dead_code, reason = "a guest that moves will use the rest"))]
 mod endpoint_test;
 mod function;
 mod intx;
+mod kvm_state;
 mod machine;
 mod migrate;
 mod qemu;
 mod report;
 mod soak;
 mod vhost_user;
-#[cfg_attr(not(test), expect(dead_code, reason = "a guest that moves will use the rest"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "what is typed goes to the serial line, not to hvc0")
+)]
 mod virtio;
 
 use std::io::{self, Write};

@@ -176,6 +176,39 @@ fn unknown_devices_and_numbers_of_vectors_are_no_arguments() {
     }
 }
 
+#[test]
+fn a_guest_goes_on_or_boots_and_not_both() {
+    assert_eq!(boot(&[]).status.code(), Some(2), "neither");
+    for new in [["--kernel", "k"], ["--initrd", "i"], ["--cpus", "1"], ["--mem", "1G"]] {
+        let output = boot(&[&["--restore", "f"], &new[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{new:?}");
+    }
+}
+
+#[test]
+fn c14_what_is_no_saved_guest() {
+    let files = Files::new("saved");
+    let mark = b"msix-vmm\r\n\x1a\n";
+    let header = |rest: &[u8]| [&mark[..], rest].concat();
+    for (name, bytes, reason) in [
+        ("empty", Vec::new(), "no saved guest"),
+        ("text", b"#!/bin/sh\nexit 0\n".to_vec(), "no saved guest"),
+        ("mark", header(&[]), "ends too early"),
+        ("version", header(&[2, 0, 0, 0]), "of version 2, and only version 1"),
+        (
+            "endless",
+            header(&[&[1, 0, 0, 0][..], &[0xff; 12]].concat()),
+            "18446744073709551615 bytes",
+        ),
+        ("state", header(&[&[1, 0, 0, 0, 1][..], &[0; 12]].concat()), "state is damaged"),
+    ] {
+        let error = refused(&["--restore", &files.file(name, &bytes)]);
+        assert!(error.contains("no guest can go on from") && error.contains(reason), "{error}");
+    }
+    assert!(refused(&["--restore", "/no/such/file"]).contains("No such file"));
+    assert!(refused(&["--restore", "/"]).contains("Is a directory"));
+}
+
 /// Nothing is wrong with the files: what is left is the host.
 #[test]
 fn a_host_that_cannot_boot_linux_says_why() {

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use vm_pci_config::{ClassCode, Identity, PciConfigError, PciConfigSpace};
+use vm_pci_config::{ClassCode, Identity, PciConfigError, PciConfigSpace, PciConfigStateV1};
 
 use crate::device::{PciDevice, VENDOR};
 
@@ -18,6 +18,15 @@ impl HostBridge {
         Ok(Self(Mutex::new(PciConfigSpace::new(identity)?)))
     }
 
+    pub(super) fn save(&self) -> PciConfigStateV1 {
+        self.space(|space| space.snapshot())
+    }
+
+    pub(super) fn restore(&self, state: &PciConfigStateV1) -> Result<(), PciConfigError> {
+        // Nobody has to be told.
+        self.space(|space| space.restore(state).map(drop))
+    }
+
     fn space<T>(&self, access: impl FnOnce(&mut PciConfigSpace) -> T) -> T {
         access(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -29,7 +38,7 @@ impl PciDevice for HostBridge {
     }
 
     fn config_write(&self, offset: u16, data: &[u8]) {
-        // It has nothing that could change.
+        // Nobody has to be told.
         let _ = self.space(|space| space.write(offset, data));
     }
 

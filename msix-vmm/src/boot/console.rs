@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::end::{End, Ending};
@@ -71,8 +71,17 @@ fn before() -> MutexGuard<'static, Option<(OwnedFd, Termios)>> {
 
 /// Lets the signals by which programs are asked to end, end the guest.
 pub(super) fn end_by_signals(ending: Ending) -> Result<(), BootError> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(lacks("signals"))?;
-    spawn("signals", move || signals.forever().for_each(|signal| ending.tell(End::Signal(signal))))
+    on_signals(&[SIGHUP, SIGINT, SIGTERM], move |signal| ending.tell(End::Signal(signal)))
+}
+
+/// Lets SIGUSR1 save the guest.
+pub(super) fn save_by_signal(ending: Ending) -> Result<(), BootError> {
+    on_signals(&[SIGUSR1], move |_| ending.tell(End::Snapshot))
+}
+
+fn on_signals(signals: &[i32], tell: impl Fn(i32) + Send + 'static) -> Result<(), BootError> {
+    let mut signals = Signals::new(signals).map_err(lacks("signals"))?;
+    spawn("signals", move || signals.forever().for_each(tell))
 }
 
 /// Types input into the guest, on threads that last as long as the program: a read cannot be called off.

@@ -3,6 +3,7 @@
 //! To add a kind of device: a variant of [`DeviceKind`], an arm in [`plug`] that makes it from what its [`Slot`] offers, and a
 //! [`Device`] implementation.
 
+use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -18,6 +19,7 @@ use super::bridge::HostBridge;
 use super::error::{BootError, lacks};
 use super::intx::{self, Pin};
 use super::layout::{BUSES, ECAM, intx_gsi};
+use super::snapshot::{SnapshotError, decode};
 use super::vm::Vm;
 use crate::bus::PciBus;
 use crate::cli::BootArgs;
@@ -27,7 +29,7 @@ use crate::function::Recording;
 use crate::intx::IntxCause;
 use crate::vhost_user::{BackendAt, LIMIT, VhostUserPci};
 use crate::virtio::blk::Access;
-use crate::virtio::{Block, Console, Entropy, Serve, Transport, VirtioDevice, VirtioPci};
+use crate::virtio::{Block, Console, Entropy, VirtioDevice, VirtioPci};
 
 /// Device numbers beside the host bridge's, which is 0.
 const SLOTS: usize = 31;
@@ -70,6 +72,14 @@ pub(super) trait Device: PciDevice {
     fn counts(&self) -> Counts;
     /// Has everything that happens to its MSI-X written down.
     fn record(&self, recording: Recording);
+    /// Stops the device, when the CPUs have stopped: it does nothing any more, and nothing of it is on its way to a CPU.
+    fn pause(&self);
+    /// Goes on.
+    fn resume(&self);
+    /// The state of a paused device.
+    fn save(&self) -> Result<Vec<u8>, SnapshotError>;
+    /// Takes a state over, into a new device, which stays paused. If it is refused, the device is of no use any more.
+    fn restore(&self, state: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 
 /// What a slot offers to the device that is plugged in.
@@ -149,11 +159,10 @@ fn disk(path: &Path) -> Result<Block, BootError> {
 }
 
 /// The bus with the host bridge and these devices.
-pub(super) fn bus(plugged: &[Plugged]) -> Result<PciBus, BootError> {
-    let bridge: Arc<dyn PciDevice> = Arc::new(HostBridge::new().map_err(lacks("the host bridge"))?);
+pub(super) fn bus(bridge: Arc<HostBridge>, plugged: &[Plugged]) -> Result<PciBus, BootError> {
     let first = PciFunction::new(0, 0, 0).map_err(lacks("a device number"))?;
     let others = plugged.iter().map(|plugged| (plugged.function, plugged.device.clone() as Arc<_>));
-    let functions = std::iter::once((first, bridge)).chain(others).collect();
+    let functions = std::iter::once((first, bridge as Arc<_>)).chain(others).collect();
     let window = EcamWindow::new(BUSES).map_err(lacks("ECAM"))?;
     Ok(PciBus::new(functions).with_ecam(ECAM, window))
 }
@@ -181,17 +190,60 @@ impl Wanted<'_> {
     }
 }
 
-impl<S: Serve<KvmBackend>> Device for Transport<KvmBackend, S> {
+impl<D: VirtioDevice> Device for VirtioPci<KvmBackend, D> {
     fn cause(&self) -> Arc<dyn IntxCause> {
         self.intx_cause()
     }
 
     fn counts(&self) -> Counts {
-        Transport::counts(self)
+        VirtioPci::counts(self)
     }
 
     fn record(&self, recording: Recording) {
-        Transport::record(self, recording);
+        VirtioPci::record(self, recording);
+    }
+
+    fn pause(&self) {
+        VirtioPci::pause(self);
+    }
+
+    fn resume(&self) {
+        VirtioPci::resume(self);
+    }
+
+    fn save(&self) -> Result<Vec<u8>, SnapshotError> {
+        Ok(postcard::to_stdvec(&VirtioPci::save(self))?)
+    }
+
+    fn restore(&self, state: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(VirtioPci::restore(self, decode(state)?)?)
+    }
+}
+
+/// It is not saved: its state is another process's, and the command line asks for one or the other.
+impl Device for VhostUserPci<KvmBackend> {
+    fn cause(&self) -> Arc<dyn IntxCause> {
+        self.intx_cause()
+    }
+
+    fn counts(&self) -> Counts {
+        VhostUserPci::counts(self)
+    }
+
+    fn record(&self, recording: Recording) {
+        VhostUserPci::record(self, recording);
+    }
+
+    fn pause(&self) {}
+
+    fn resume(&self) {}
+
+    fn save(&self) -> Result<Vec<u8>, SnapshotError> {
+        Err(SnapshotError::Elsewhere)
+    }
+
+    fn restore(&self, _state: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Err(SnapshotError::Elsewhere.into())
     }
 }
 
@@ -206,5 +258,21 @@ impl Device for EndpointTest<KvmBackend> {
 
     fn record(&self, recording: Recording) {
         EndpointTest::record(self, recording);
+    }
+
+    fn pause(&self) {
+        EndpointTest::pause(self);
+    }
+
+    fn resume(&self) {
+        EndpointTest::resume(self);
+    }
+
+    fn save(&self) -> Result<Vec<u8>, SnapshotError> {
+        Ok(postcard::to_stdvec(&EndpointTest::save(self))?)
+    }
+
+    fn restore(&self, state: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(EndpointTest::restore(self, decode(state)?)?)
     }
 }

@@ -16,6 +16,8 @@ pub(super) enum End {
     User,
     /// The VMM was asked to end.
     Signal(i32),
+    /// The guest is to go on later, from a file.
+    Snapshot,
     /// A CPU cannot go on.
     CpuFailed { cpu: usize, reason: String },
 }
@@ -23,7 +25,10 @@ pub(super) enum End {
 impl End {
     /// Whether somebody wanted it so.
     pub(super) fn is_clean(&self) -> bool {
-        matches!(self, Self::PowerOff | Self::Reset | Self::TripleFault { .. } | Self::User)
+        matches!(
+            self,
+            Self::PowerOff | Self::Reset | Self::TripleFault { .. } | Self::User | Self::Snapshot
+        )
     }
 }
 
@@ -39,6 +44,7 @@ impl fmt::Display for End {
                 )
             }
             Self::User => write!(f, "ended by Ctrl-A x"),
+            Self::Snapshot => write!(f, "the guest is saved"),
             Self::Signal(signal) => write!(f, "ended by signal {signal}"),
             Self::CpuFailed { cpu, reason } => write!(f, "CPU {cpu} cannot go on: {reason}"),
         }

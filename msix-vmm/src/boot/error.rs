@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use linux_loader::loader;
 
+use super::snapshot::SnapshotError;
+use crate::kvm_state::KvmStateError;
+
 /// Why there is no guest, or no longer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootError {
@@ -63,6 +66,14 @@ pub(crate) enum BootError {
     Recording { path: PathBuf, source: io::Error },
     #[error("the guest is over, but its report {} cannot be written: {source}", path.display())]
     Report { path: PathBuf, source: io::Error },
+    /// What KVM knows of the guest cannot be had, or not be put back.
+    #[error(transparent)]
+    KvmState(#[from] KvmStateError),
+    /// The guest is lost.
+    #[error("the guest cannot be saved to {}: {source}", path.display())]
+    NotSaved { path: PathBuf, source: SnapshotError },
+    #[error("no guest can go on from {}: {source}", path.display())]
+    NotRestored { path: PathBuf, source: SnapshotError },
 }
 
 impl BootError {

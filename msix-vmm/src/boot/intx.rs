@@ -19,6 +19,7 @@ use crate::intx::{Intx, IntxCause};
 
 /// A function's pin.
 pub(super) struct Pin {
+    gsi: u32,
     level: EventFd,
     acknowledged: EventFd,
     cause: OnceLock<Weak<dyn IntxCause>>,
@@ -33,13 +34,18 @@ impl Pin {
         vm.register_irqfd_with_resample(&level, &acknowledged, gsi)
             .map_err(refused("KVM_IRQFD with resampling"))?;
         let (cause, raised) = (OnceLock::new(), AtomicU64::new(0));
-        Ok(Arc::new(Self { level, acknowledged, cause, raised }))
+        Ok(Arc::new(Self { gsi, level, acknowledged, cause, raised }))
     }
 
     /// Whom to ask from now on. Until then nobody has a cause.
     pub(super) fn ask(&self, cause: Weak<dyn IntxCause>) {
         // A pin has one function.
         let _ = self.cause.set(cause);
+    }
+
+    /// Takes it off the IOAPIC, whose pin falls; what was written to it before has got there.
+    pub(super) fn close(&self, vm: &VmFd) -> Result<(), BootError> {
+        vm.unregister_irqfd(&self.level, self.gsi).map_err(refused("KVM_IRQFD"))
     }
 
     /// How often it was raised.

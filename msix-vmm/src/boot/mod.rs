@@ -6,6 +6,7 @@
 //!   [`acpi`] and [`dsdt`] the tables that describe the machine, [`start`] and [`cpuid`] what the CPUs begin with
 //! - the VM: [`vm`], with the router and the committer of vm-msix-kvm; [`vcpu`], a thread for each CPU
 //! - what a CPU reaches: [`board`], with the [`serial`] line, and the bus of [`devices`], whose pins are in [`intx`]
+//! - all of it together: [`machine`]; and how it is saved, to go on in another process: [`snapshot`]
 //! - the user: [`console`], and how it [ends](end)
 
 mod acpi;
@@ -20,27 +21,27 @@ mod error;
 mod intx;
 mod layout;
 mod loader;
+mod machine;
 mod memory;
 mod report;
 mod serial;
+mod snapshot;
 mod start;
 mod vcpu;
 mod vm;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use vm_memory::GuestMemoryMmap;
-
+use board::Board;
 pub(crate) use devices::DeviceKind;
 use devices::Plugged;
 use end::{End, Ending};
 pub(crate) use error::BootError;
-use loader::Files;
-use memory::Sharing;
-use serial::SerialLine;
-use vm::Vm;
+use machine::Machine;
+use vm::Running;
 
 use crate::cli::BootArgs;
 use crate::machine::Bus;
@@ -48,51 +49,51 @@ use crate::machine::Bus;
 /// As many CPUs as have IDs of 8 bits, of which the last two mean something else.
 const MOST_CPUS: u32 = 254;
 
-/// Boots a guest, and returns when it has ended: `true` if somebody wanted it so.
+/// Boots a guest, or goes on with one, and returns when it has ended: `true` if somebody wanted it so.
 pub(crate) fn run(args: &BootArgs) -> Result<bool, BootError> {
-    let (memory, entry) = load(args)?;
-    let vm = Vm::new(memory, args.cpus, entry)?;
-    let devices = devices::plug_all(args, &vm)?;
-    let (ending, ended) = Ending::channel();
-
-    let serial = Arc::new(SerialLine::new(vm.serial_interrupt()?, Box::new(io::stdout())));
-    let bus = Arc::new(devices::bus(&devices)?);
-    let board = Arc::new(board::Board::new(serial.clone(), bus, ending.clone()));
-    let end = run_guest(vm, board, serial, &ending, &ended)?;
-
+    let mut machine = match (&args.restore, &args.kernel) {
+        (Some(saved), _) => Machine::restored(args, saved)?,
+        (None, Some(kernel)) => Machine::new(args, kernel)?,
+        (None, None) => unreachable!("the command line demands one of them"),
+    };
+    let end = run_guest(args, &mut machine)?;
     eprintln!("msix-vmm: {end}");
-    finish(args, &end, &devices)?;
+    finish(args, &end, &machine.devices)?;
     Ok(end.is_clean())
 }
 
-/// The guest's memory with everything in it that the kernel needs, and where that begins.
-fn load(args: &BootArgs) -> Result<(GuestMemoryMmap, u64), BootError> {
-    let cpus =
-        u8::try_from(args.cpus).ok().filter(|cpus| (1..=MOST_CPUS).contains(&(*cpus).into()));
-    let cpus = cpus.ok_or(BootError::Cpus { cpus: args.cpus, max: MOST_CPUS })?;
-    let sharing = if args.vhost_user.is_empty() { Sharing::Private } else { Sharing::Shared };
-    let memory = memory::allocate(args.mem, sharing)?;
-    let files =
-        Files { kernel: &args.kernel, initrd: args.initrd.as_deref(), command_line: &args.cmdline };
-    let entry = loader::load(&memory, args.mem, &files)?;
-    acpi::write(&memory, cpus)?;
-    Ok((memory, entry))
-}
-
 /// Runs the guest to its end, with the terminal as its own.
-fn run_guest(
-    vm: Vm,
-    board: Arc<dyn Bus>,
-    serial: Arc<SerialLine>,
-    ending: &Ending,
-    ended: &Receiver<End>,
-) -> Result<End, BootError> {
+fn run_guest(args: &BootArgs, machine: &mut Machine) -> Result<End, BootError> {
+    let (ending, ended) = Ending::channel();
+    let serial = machine.serial.clone();
+    let board: Arc<dyn Bus> =
+        Arc::new(Board::new(serial.clone(), machine.bus.clone(), ending.clone()));
     let _terminal = console::RawTerminal::enter(&io::stdin())?;
     console::end_by_signals(ending.clone())?;
+    if args.snapshot.is_some() {
+        console::save_by_signal(ending.clone())?;
+    }
     console::type_input(io::stdin(), serial, ending.clone())?;
-    let _running = vm.start(&board, ending)?;
+    let running = machine.vm.start(&board, &ending)?;
     // There is a sender, `ending`, for as long as this waits.
-    Ok(ended.recv().expect("somebody can still tell"))
+    match (ended.recv().expect("somebody can still tell"), &args.snapshot) {
+        (End::Snapshot, Some(path)) => save(path, machine, running, &ended),
+        (end, _) => Ok(end),
+    }
+}
+
+/// Saves the guest, if it has not ended while it was being stopped.
+fn save(
+    path: &Path,
+    machine: &Machine,
+    running: Running,
+    ended: &Receiver<End>,
+) -> Result<End, BootError> {
+    let cpus = running.stop();
+    match (cpus, ended.try_iter().find(|end| *end != End::Snapshot)) {
+        (Some(cpus), None) => snapshot::save(path, machine, &cpus).map(|()| End::Snapshot),
+        (_, end) => Ok(end.expect("a CPU that ends says why")),
+    }
 }
 
 fn finish(args: &BootArgs, end: &End, devices: &[Plugged]) -> Result<(), BootError> {

@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::io::Write;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use vm_superio::serial::NoEvents;
-use vm_superio::{Serial, Trigger};
+use vm_superio::{Serial, SerialState, Trigger};
 use vmm_sys_util::eventfd::EventFd;
 
 /// The Interrupt Enable Register's bit for received data, and OUT2 of the Modem Control Register, which on a PC connects the
@@ -21,6 +22,21 @@ pub(super) struct SerialLine {
     uart: Mutex<Serial<Interrupt, NoEvents, Output>>,
     /// The guest has used it: there may be room for input.
     used: Condvar,
+}
+
+/// The line as it travels: its registers, and what the guest has not read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct SerialStateV1 {
+    baud_divisor_low: u8,
+    baud_divisor_high: u8,
+    interrupt_enable: u8,
+    interrupt_identification: u8,
+    line_control: u8,
+    line_status: u8,
+    modem_control: u8,
+    modem_status: u8,
+    scratch: u8,
+    in_buffer: Vec<u8>,
 }
 
 /// Its interrupt: an irqfd.
@@ -39,6 +55,23 @@ impl Trigger for Interrupt {
 impl SerialLine {
     pub(super) fn new(interrupt: EventFd, output: Output) -> Self {
         Self { uart: Mutex::new(Serial::new(Interrupt(interrupt), output)), used: Condvar::new() }
+    }
+
+    /// A line that goes on; `None` if there is more in its FIFO than a FIFO holds. It interrupts for what it has: once
+    /// too often does no harm.
+    pub(super) fn restored(
+        state: &SerialStateV1,
+        interrupt: EventFd,
+        output: Output,
+    ) -> Option<Self> {
+        let state = state.clone().into();
+        let uart = Serial::from_state(&state, Interrupt(interrupt), NoEvents, output).ok()?;
+        Some(Self { uart: Mutex::new(uart), used: Condvar::new() })
+    }
+
+    /// The line as it is.
+    pub(super) fn save(&self) -> SerialStateV1 {
+        self.uart().state().into()
     }
 
     /// The guest reads a register, 0 to 7.
@@ -78,6 +111,64 @@ impl SerialLine {
 
     fn uart(&self) -> MutexGuard<'_, Serial<Interrupt, NoEvents, Output>> {
         self.uart.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<SerialState> for SerialStateV1 {
+    fn from(state: SerialState) -> Self {
+        let SerialState {
+            baud_divisor_low,
+            baud_divisor_high,
+            interrupt_enable,
+            interrupt_identification,
+            line_control,
+            line_status,
+            modem_control,
+            modem_status,
+            scratch,
+            in_buffer,
+        } = state;
+        Self {
+            baud_divisor_low,
+            baud_divisor_high,
+            interrupt_enable,
+            interrupt_identification,
+            line_control,
+            line_status,
+            modem_control,
+            modem_status,
+            scratch,
+            in_buffer,
+        }
+    }
+}
+
+impl From<SerialStateV1> for SerialState {
+    fn from(state: SerialStateV1) -> Self {
+        let SerialStateV1 {
+            baud_divisor_low,
+            baud_divisor_high,
+            interrupt_enable,
+            interrupt_identification,
+            line_control,
+            line_status,
+            modem_control,
+            modem_status,
+            scratch,
+            in_buffer,
+        } = state;
+        Self {
+            baud_divisor_low,
+            baud_divisor_high,
+            interrupt_enable,
+            interrupt_identification,
+            line_control,
+            line_status,
+            modem_control,
+            modem_status,
+            scratch,
+            in_buffer,
+        }
     }
 }
 

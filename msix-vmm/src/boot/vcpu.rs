@@ -19,8 +19,17 @@ const KICK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A running CPU. Dropping it stops the CPU and waits for its thread.
 pub(super) struct RunningCpu {
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<VcpuFd>>>,
     stop: Arc<AtomicBool>,
+}
+
+/// Why KVM_RUN came back.
+#[derive(PartialEq, Eq)]
+enum Ran {
+    /// The guest wanted something, and has it.
+    Exit,
+    /// Somebody else did.
+    Interrupted,
 }
 
 /// What the thread owns. The memory is in here so that it outlives the CPU's last instruction.
@@ -45,20 +54,34 @@ impl Cpu {
         Ok(RunningCpu { thread: Some(thread.map_err(lacks("a thread"))?), stop })
     }
 
-    fn run_until(mut self, stop: &AtomicBool) {
+    /// Returns the CPU if it was stopped, and did not end before.
+    fn run_until(mut self, stop: &AtomicBool) -> Option<VcpuFd> {
         // Heard if nothing else was told before: then this thread has panicked.
         let _last_word = LastWord { ending: self.ending.clone(), cpu: self.index };
-        while !stop.load(Ordering::Relaxed) {
-            if let Some(end) = self.run_once() {
+        match self.run_until_stopped(stop) {
+            Ok(()) => Some(self.fd),
+            Err(end) => {
                 self.ending.tell(end);
-                return;
+                None
             }
         }
     }
 
+    fn run_until_stopped(&mut self, stop: &AtomicBool) -> Result<(), End> {
+        while !stop.load(Ordering::Relaxed) {
+            self.run_once()?;
+        }
+        // What the last exit read reaches the guest's registers when KVM_RUN is entered again, and an instruction may have
+        // more accesses to make. With this set KVM does that, and runs no further instruction.
+        self.fd.set_kvm_immediate_exit(1);
+        while self.run_once()? == Ran::Exit {}
+        self.fd.set_kvm_immediate_exit(0);
+        Ok(())
+    }
+
     /// Runs the CPU up to its next exit and serves that.
-    fn run_once(&mut self) -> Option<End> {
-        let failed = |reason| Some(End::CpuFailed { cpu: self.index, reason });
+    fn run_once(&mut self) -> Result<Ran, End> {
+        let failed = |reason| Err(End::CpuFailed { cpu: self.index, reason });
         match self.fd.run() {
             Ok(VcpuExit::IoOut(port, data)) => self.board.io_write(port, data),
             Ok(VcpuExit::IoIn(port, data)) => {
@@ -70,8 +93,8 @@ impl Cpu {
                 data.fill(0xff);
                 self.board.mmio_read(address, data);
             }
-            Ok(VcpuExit::Intr) => {}
-            Ok(VcpuExit::Shutdown) => return Some(End::TripleFault { cpu: self.index }),
+            Ok(VcpuExit::Intr) => return Ok(Ran::Interrupted),
+            Ok(VcpuExit::Shutdown) => return Err(End::TripleFault { cpu: self.index }),
             Ok(VcpuExit::InternalError) => {
                 let place = self.place();
                 return failed(format!("KVM has no way to execute the instruction {place}"));
@@ -80,10 +103,12 @@ impl Cpu {
                 let exit = format!("{exit:?}");
                 return failed(format!("KVM exit {exit} {}", self.place()));
             }
-            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {}
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                return Ok(Ran::Interrupted);
+            }
             Err(error) => return failed(format!("KVM_RUN: {error}")),
         }
-        None
+        Ok(Ran::Exit)
     }
 
     fn place(&self) -> String {
@@ -91,17 +116,33 @@ impl Cpu {
     }
 }
 
-impl Drop for RunningCpu {
-    fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
+impl RunningCpu {
+    /// Has the CPU stop soon, so that several do at once.
+    pub(super) fn ask_to_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops the CPU between two instructions, with nothing of an access left to do; `None` if it had ended before.
+    pub(super) fn stop(mut self) -> Option<VcpuFd> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<VcpuFd> {
+        let thread = self.thread.take()?;
+        self.ask_to_stop();
         // A signal that comes after the thread looked at `stop` and before KVM_RUN is lost on it: hence again until it has ended.
         while !thread.is_finished() {
             let _ = thread.kill(SIGRTMIN());
             thread::sleep(KICK_AGAIN);
         }
         // What a panic had to say was printed.
-        let _ = thread.join();
+        thread.join().ok().flatten()
+    }
+}
+
+impl Drop for RunningCpu {
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }
 

@@ -11,6 +11,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::end::Ending;
 use super::error::{BootError, lacks, refused};
+use super::intx::Pin;
 use super::layout::{COM1_GSI, KVM_TSS};
 use super::vcpu::{Cpu, RunningCpu};
 use super::{cpuid, start};
@@ -23,18 +24,20 @@ pub(super) struct Vm {
     pub(super) fd: Arc<VmFd>,
     pub(super) memory: GuestMemoryMmap,
     committer: Arc<Committer>,
+    /// The serial line's interrupt: an irqfd.
+    serial: EventFd,
 }
 
 /// A VM that runs. Dropping it stops its CPUs.
 pub(super) struct Running {
-    _cpus: Vec<RunningCpu>,
+    cpus: Vec<RunningCpu>,
     /// CPUs would run on without it, but KVM takes all irqfds away when it is closed.
     _fd: Arc<VmFd>,
 }
 
 impl Vm {
-    /// A VM of `cpus` CPUs, of which the first is to begin at `entry`.
-    pub(super) fn new(memory: GuestMemoryMmap, cpus: u32, entry: u64) -> Result<Self, BootError> {
+    /// A VM of `cpus` CPUs, which do not know yet where to begin.
+    pub(super) fn new(memory: GuestMemoryMmap, cpus: u32) -> Result<Self, BootError> {
         let kvm = Kvm::new().map_err(|error| BootError::NoKvm { source: error.into() })?;
         if std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| !has_virtualization(&text)) {
             return Err(BootError::NoHardwareVirtualization);
@@ -53,21 +56,30 @@ impl Vm {
         let committer = Committer::spawn(router).map_err(lacks("the committer"))?;
         let cpu = |index| cpu(&kvm, &fd, index, cpus);
         let cpus = (0..cpus).map(cpu).collect::<Result<Vec<_>, _>>()?;
-        start::write_firmware(&memory)?;
-        start::write_tables(&memory)?;
-        start::enter(&cpus[0], entry)?;
-        Ok(Self { cpus, fd, memory, committer })
+        let serial = EventFd::new(EFD_NONBLOCK).map_err(lacks("an eventfd"))?;
+        fd.register_irqfd(&serial, COM1_GSI).map_err(refused("KVM_IRQFD"))?;
+        Ok(Self { cpus, fd, memory, committer, serial })
+    }
+
+    /// Has the first CPU begin at `entry`.
+    pub(super) fn enter(&self, entry: u64) -> Result<(), BootError> {
+        start::write_firmware(&self.memory)?;
+        start::write_tables(&self.memory)?;
+        start::enter(&self.cpus[0], entry)
     }
 
     /// Lets the CPUs run.
-    pub(super) fn start(self, board: &Arc<dyn Bus>, ending: &Ending) -> Result<Running, BootError> {
-        let Self { cpus, fd, memory, committer: _ } = self;
+    pub(super) fn start(
+        &mut self,
+        board: &Arc<dyn Bus>,
+        ending: &Ending,
+    ) -> Result<Running, BootError> {
         let run = |(index, fd)| {
-            let (board, memory, ending) = (board.clone(), memory.clone(), ending.clone());
+            let (board, memory, ending) = (board.clone(), self.memory.clone(), ending.clone());
             Cpu { fd, index, board, memory, ending }.run()
         };
-        let cpus = cpus.into_iter().enumerate().map(run).collect::<Result<_, _>>()?;
-        Ok(Running { _cpus: cpus, _fd: fd })
+        let cpus = std::mem::take(&mut self.cpus).into_iter().enumerate().map(run);
+        Ok(Running { cpus: cpus.collect::<Result<_, _>>()?, _fd: self.fd.clone() })
     }
 
     /// What a function's MSI-X is made on.
@@ -78,9 +90,26 @@ impl Vm {
 
     /// The serial line's interrupt.
     pub(super) fn serial_interrupt(&self) -> Result<EventFd, BootError> {
-        let interrupt = EventFd::new(EFD_NONBLOCK).map_err(lacks("an eventfd"))?;
-        self.fd.register_irqfd(&interrupt, COM1_GSI).map_err(refused("KVM_IRQFD"))?;
-        Ok(interrupt)
+        self.serial.try_clone().map_err(lacks("an eventfd"))
+    }
+
+    /// Ends the way of interrupts to the CPUs, but for those of functions that are paused: what was on it is in the
+    /// interrupt controllers when this returns.
+    pub(super) fn close(&self, pins: &[Arc<Pin>]) -> Result<(), BootError> {
+        self.committer.flush();
+        pins.iter().try_for_each(|pin| pin.close(&self.fd))?;
+        self.fd.unregister_irqfd(&self.serial, COM1_GSI).map_err(refused("KVM_IRQFD"))
+    }
+}
+
+impl Running {
+    /// Stops the CPUs, each between two instructions; `None` if one of them had ended for another reason, which it has told.
+    pub(super) fn stop(self) -> Option<Vec<VcpuFd>> {
+        let Self { cpus, _fd } = self;
+        cpus.iter().for_each(RunningCpu::ask_to_stop);
+        // Each is waited for, whatever became of those before.
+        let stopped: Vec<_> = cpus.into_iter().map(RunningCpu::stop).collect();
+        stopped.into_iter().collect()
     }
 }
 

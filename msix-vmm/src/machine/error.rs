@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use super::{Access, ProgramTable};
+use crate::kvm_state::KvmStateError;
 
 /// An error of a machine.
 #[derive(Debug, thiserror::Error)]
@@ -53,20 +54,9 @@ pub(crate) enum MachineError {
         /// The CPU.
         cpu: usize,
     },
-    /// A new vCPU does not take an MSR of the saved one.
-    #[error("MSR {index:#x} cannot be {value:#x} here")]
-    MsrRefused {
-        /// The MSR.
-        index: u32,
-        /// What the saved vCPU had in it.
-        value: u64,
-    },
-    /// More MSRs than one call has room for.
-    #[error("{count} MSRs are too many")]
-    MsrCount {
-        /// How many there are.
-        count: usize,
-    },
+    /// What KVM knows of a VM cannot be had, or not be put into this one.
+    #[error(transparent)]
+    State(#[from] KvmStateError),
     /// A saved VM has memory where this one has none.
     #[error("the saved VM has a page of {bytes} bytes at {address:#x}")]
     BadPage {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use virtio_queue::{Queue, QueueT};
 use vm_msix::MsiBackend;
 
@@ -23,6 +24,8 @@ use crate::function::FunctionStateV1;
 #[serde(deny_unknown_fields)]
 pub(crate) struct VirtioStateV1<S> {
     function: FunctionStateV1,
+    /// What the driver may have read of it, a disk's capacity for one.
+    config: ByteBuf,
     registers: Registers,
     config_vector: u16,
     isr: u8,
@@ -43,6 +46,8 @@ struct QueueStateV1 {
 /// What is wrong with a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StateFault {
+    #[error("it has another configuration, which is the capacity of a disk")]
+    Config,
     #[error("registers that no driver can have written")]
     Registers,
     #[error("vector {0} is not one of the function's")]
@@ -79,6 +84,7 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
         };
         VirtioStateV1 {
             function: self.function.save(),
+            config: ByteBuf::from(self.device().config()),
             registers: self.registers().clone(),
             config_vector: notifier.config_vector(),
             isr: notifier.isr(),
@@ -98,6 +104,7 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
         self.server.engine.gate.hold(Hold::Paused);
         let VirtioStateV1 {
             function,
+            config: _,
             registers,
             config_vector,
             isr,
@@ -123,7 +130,10 @@ impl<B: MsiBackend + 'static, D: VirtioDevice> VirtioPci<B, D> {
 
     /// Checks everything that is the transport's own, and makes the queues.
     fn check(&self, state: &VirtioStateV1<D::State>) -> Result<Vec<Option<Queue>>, StateFault> {
-        let VirtioStateV1 { registers, config_vector, isr, queues, .. } = state;
+        let VirtioStateV1 { config, registers, config_vector, isr, queues, .. } = state;
+        if config != self.device().config() {
+            return Err(StateFault::Config);
+        }
         let count = self.server.engine.queues.len();
         if queues.len() != count || !registers.is_possible(count, self.offered()) {
             return Err(StateFault::Registers);

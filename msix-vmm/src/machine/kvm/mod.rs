@@ -11,7 +11,6 @@ mod layout;
 mod mailbox;
 mod state;
 mod vcpu;
-mod vcpu_state;
 mod vm;
 
 use std::sync::{Arc, Mutex};

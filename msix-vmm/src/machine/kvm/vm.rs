@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::areas::Areas;
 use super::layout::{CPU_DONE, CPU_READY, CPU_REQUESTED, MAX_CPUS, cpu_area};
-use super::state::{VmState, restore_irqchips, save_irqchips};
+use super::state::VmState;
 use super::vcpu::VcpuThread;
-use super::vcpu_state::VcpuState;
 use super::{KvmMachine, boot};
+use crate::kvm_state::{SharedState, VcpuState};
 use crate::machine::reports::Reports;
 use crate::machine::{Bus, CpuStop, MachineError};
 
@@ -64,10 +64,10 @@ impl Vm {
 
     /// Creates a VM that goes on where another one was saved.
     pub(crate) fn restored(state: &VmState) -> Result<Self, MachineError> {
-        let VmState { apic_mode, memory, irqchips, vcpus } = state;
+        let VmState { apic_mode, memory, shared, vcpus } = state;
         let (kvm, vm) = Self::bare(*apic_mode, vcpus.len())?;
         vm.areas.restore(memory)?;
-        restore_irqchips(&vm.fd, irqchips)?;
+        shared.restore(&vm.fd)?;
         for (cpu, (vcpu, state)) in vm.vcpus.iter().zip(vcpus).enumerate() {
             boot::set_cpuid(&kvm, vcpu, cpu)?;
             state.restore(&kvm, vcpu)?;
@@ -82,7 +82,7 @@ impl Vm {
         Ok(VmState {
             apic_mode: self.apic_mode,
             vcpus: vcpus.collect::<Result<_, _>>()?,
-            irqchips: save_irqchips(&self.fd)?,
+            shared: SharedState::save(&self.fd)?,
             memory: self.areas.save(),
         })
     }

@@ -128,6 +128,7 @@ fn c14_states_that_no_device_has_are_refused() {
         state
     };
     for (path, value) in [
+        ("/config", Value::Array(vec![1.into()])),
         ("/registers/status", 7.into()),
         ("/registers/status", 0x4f.into()),
         ("/registers/driver_features", 2.into()),
