@@ -65,7 +65,10 @@ impl VcpuState {
         vcpu.set_regs(regs).map_err(failed("KVM_SET_REGS"))?;
         vcpu.set_sregs(sregs).map_err(failed("KVM_SET_SREGS"))?;
         vcpu.set_debug_regs(debug_regs).map_err(failed("KVM_SET_DEBUGREGS"))?;
-        vcpu.set_xcrs(xcrs).map_err(failed("KVM_SET_XCRS"))?;
+        // Without XSAVE there are none, and KVM refuses to be told so.
+        if xcrs.nr_xcrs > 0 {
+            vcpu.set_xcrs(xcrs).map_err(failed("KVM_SET_XCRS"))?;
+        }
         // SAFETY: this process never asks for an XSAVE feature that has to be enabled for it, and
         // without one KVM reads no more than a `kvm_xsave` has.
         unsafe { vcpu.set_xsave(xsave) }.map_err(failed("KVM_SET_XSAVE"))?;
