@@ -25,7 +25,8 @@ pub(super) struct SerialLine {
 }
 
 /// The line as it travels: its registers, and what the guest has not read.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "SerialState")]
 pub(super) struct SerialStateV1 {
     baud_divisor_low: u8,
     baud_divisor_high: u8,
@@ -60,18 +61,17 @@ impl SerialLine {
     /// A line that goes on; `None` if there is more in its FIFO than a FIFO holds. It interrupts for what it has: once
     /// too often does no harm.
     pub(super) fn restored(
-        state: &SerialStateV1,
+        state: &SerialState,
         interrupt: EventFd,
         output: Output,
     ) -> Option<Self> {
-        let state = state.clone().into();
-        let uart = Serial::from_state(&state, Interrupt(interrupt), NoEvents, output).ok()?;
+        let uart = Serial::from_state(state, Interrupt(interrupt), NoEvents, output).ok()?;
         Some(Self { uart: Mutex::new(uart), used: Condvar::new() })
     }
 
     /// The line as it is.
-    pub(super) fn save(&self) -> SerialStateV1 {
-        self.uart().state().into()
+    pub(super) fn save(&self) -> SerialState {
+        self.uart().state()
     }
 
     /// The guest reads a register, 0 to 7.
@@ -111,64 +111,6 @@ impl SerialLine {
 
     fn uart(&self) -> MutexGuard<'_, Serial<Interrupt, NoEvents, Output>> {
         self.uart.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl From<SerialState> for SerialStateV1 {
-    fn from(state: SerialState) -> Self {
-        let SerialState {
-            baud_divisor_low,
-            baud_divisor_high,
-            interrupt_enable,
-            interrupt_identification,
-            line_control,
-            line_status,
-            modem_control,
-            modem_status,
-            scratch,
-            in_buffer,
-        } = state;
-        Self {
-            baud_divisor_low,
-            baud_divisor_high,
-            interrupt_enable,
-            interrupt_identification,
-            line_control,
-            line_status,
-            modem_control,
-            modem_status,
-            scratch,
-            in_buffer,
-        }
-    }
-}
-
-impl From<SerialStateV1> for SerialState {
-    fn from(state: SerialStateV1) -> Self {
-        let SerialStateV1 {
-            baud_divisor_low,
-            baud_divisor_high,
-            interrupt_enable,
-            interrupt_identification,
-            line_control,
-            line_status,
-            modem_control,
-            modem_status,
-            scratch,
-            in_buffer,
-        } = state;
-        Self {
-            baud_divisor_low,
-            baud_divisor_high,
-            interrupt_enable,
-            interrupt_identification,
-            line_control,
-            line_status,
-            modem_control,
-            modem_status,
-            scratch,
-            in_buffer,
-        }
     }
 }
 
@@ -240,5 +182,25 @@ mod tests {
         typist.join().unwrap();
         assert_eq!(read, typed);
         assert!(interrupt.read().unwrap() > 0, "and the driver was told");
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Saved(#[serde(with = "SerialStateV1")] SerialState);
+
+    #[test]
+    fn c14_a_saved_line_is_its_registers_and_what_was_not_read() {
+        let (line, _, _) = line();
+        line.write(INTERRUPT_ENABLE, 1);
+        line.write(MODEM_CONTROL, 1 << 3);
+        line.type_in(b"abc");
+        assert_eq!(line.read(DATA), b'a');
+        let bytes = postcard::to_allocvec(&Saved(line.save())).unwrap();
+        // Divisor, interrupt enable and identification, line control and status, modem control and status, scratch, FIFO.
+        assert_eq!(bytes, [0x0c, 0, 1, 0x01, 3, 0x61, 8, 0xb0, 0, 2, b'b', b'c']);
+        let Saved(state) = postcard::from_bytes(&bytes).unwrap();
+        let interrupt = EventFd::new(libc::EFD_NONBLOCK).unwrap();
+        let line = SerialLine::restored(&state, interrupt, Box::new(Printed::default())).unwrap();
+        assert_eq!([line.read(DATA), line.read(DATA)], *b"bc");
+        assert_eq!(line.read(LINE_STATUS) & 1, 0, "there is more");
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vm_pci_config::PciConfigStateV1;
+use vm_superio::SerialState;
 
 use super::SnapshotError;
 use crate::boot::MOST_CPUS;
@@ -24,7 +25,8 @@ pub(in crate::boot) struct MachineState {
     cpu_kind: CpuKind,
     shared: SharedState,
     vcpus: Vec<VcpuState>,
-    pub(in crate::boot) serial: SerialStateV1,
+    #[serde(with = "SerialStateV1")]
+    pub(in crate::boot) serial: SerialState,
     bridge: PciConfigStateV1,
     /// What the guest selected by port 0xCF8.
     selected: u32,
