@@ -2,21 +2,12 @@
 
 use std::thread;
 
-use super::rig::{BUFFERS, DriverRing, Guest, Hands, Slow, wait_for};
+use super::rig::{BUFFERS, DriverRing, Guest, wait_for};
 use crate::virtio::gate::Hold;
-
-fn guest() -> (Guest<Slow>, Hands, DriverRing) {
-    let (device, hands) = Slow::new();
-    let guest = Guest::new(device, 3);
-    guest.bring_up(3);
-    guest.set_queue_vector(0, 1);
-    let ring = guest.start(1).remove(0);
-    (guest, hands, ring)
-}
 
 #[test]
 fn a_turn_ends_and_what_came_meanwhile_is_served_without_a_kick() {
-    let (guest, hands, mut ring) = guest();
+    let (guest, hands, mut ring) = Guest::running();
     (0..DriverRing::SIZE).for_each(|_| ring.add(&[(BUFFERS, 1, false)]));
     guest.kick(0);
     hands.end.send(()).unwrap();
@@ -29,7 +20,7 @@ fn a_turn_ends_and_what_came_meanwhile_is_served_without_a_kick() {
 
 #[test]
 fn reset_waits_for_the_request_and_leaves_nothing_of_it() {
-    let (guest, hands, mut ring) = guest();
+    let (guest, hands, mut ring) = Guest::running();
     guest.msix().mask(1);
     ring.add(&[(BUFFERS, 1, false)]);
     ring.add(&[(BUFFERS, 1, false)]);
@@ -53,7 +44,7 @@ fn reset_waits_for_the_request_and_leaves_nothing_of_it() {
 
 #[test]
 fn a_driver_goes_on_after_the_reset() {
-    let (guest, hands, mut ring) = guest();
+    let (guest, hands, mut ring) = Guest::running();
     ring.add(&[(BUFFERS, 1, false)]);
     guest.kick(0);
     hands.begun.recv().unwrap();
@@ -73,7 +64,7 @@ fn a_driver_goes_on_after_the_reset() {
 
 #[test]
 fn pause_waits_for_the_request_and_its_interrupt_pends() {
-    let (guest, hands, mut ring) = guest();
+    let (guest, hands, mut ring) = Guest::running();
     ring.add(&[(BUFFERS, 1, false)]);
     guest.kick(0);
     hands.begun.recv().unwrap();
@@ -98,7 +89,7 @@ fn pause_waits_for_the_request_and_its_interrupt_pends() {
 
 #[test]
 fn what_was_served_before_the_pause_has_been_sent() {
-    let (guest, hands, mut ring) = guest();
+    let (guest, hands, mut ring) = Guest::running();
     ring.add(&[(BUFFERS, 1, false)]);
     guest.kick(0);
     hands.begun.recv().unwrap();

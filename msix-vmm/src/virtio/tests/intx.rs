@@ -1,6 +1,6 @@
 //! The pin, while MSI-X is not enabled (virtio 1.2, 4.1.4.5 and 4.1.5.3; C6).
 
-use super::rig::{BUFFERS, DriverRing, Guest, Hands, Slow, wait_for};
+use super::rig::{DriverRing, Guest, Hands, Slow, wait_for};
 
 /// Command: memory and bus mastering, with INTx or without.
 const INTX_ALLOWED: u16 = 0x0006;
@@ -13,14 +13,6 @@ fn guest() -> (Guest<Slow>, Hands, DriverRing) {
     (guest, hands, ring)
 }
 
-fn complete(guest: &Guest<Slow>, hands: &Hands, ring: &mut DriverRing) {
-    let before = ring.used_index();
-    hands.end.send(()).unwrap();
-    ring.add(&[(BUFFERS, 1, false)]);
-    guest.kick(0);
-    guest.wait_used(ring, before + 1);
-}
-
 fn interrupt_status(guest: &Guest<Slow>) -> bool {
     guest.read_config::<2>(6) & 8 != 0
 }
@@ -30,7 +22,7 @@ fn c6_without_msix_a_completion_raises_the_pin_until_isr_is_read() {
     let (guest, hands, mut ring) = guest();
     let cause = guest.device.intx_cause();
     assert!(!cause.is_raised());
-    complete(&guest, &hands, &mut ring);
+    guest.complete(&hands, &mut ring, 0);
     assert_eq!(guest.line.take(), 1);
     assert!(cause.is_raised() && interrupt_status(&guest));
     assert_eq!(guest.read::<1>(guest.isr), 1);
@@ -44,19 +36,19 @@ fn c6_with_msix_neither_pin_nor_isr_know_of_a_completion() {
     let (guest, hands, mut ring) = guest();
     guest.bring_up(3);
     guest.set_queue_vector(0, 1);
-    complete(&guest, &hands, &mut ring);
+    guest.complete(&hands, &mut ring, 0);
     assert_eq!(guest.sent(), [1]);
     assert_eq!(guest.line.take(), 0);
     assert_eq!(guest.read::<1>(guest.isr), 0);
     guest.msix().disable();
-    complete(&guest, &hands, &mut ring);
+    guest.complete(&hands, &mut ring, 0);
     assert_eq!((guest.sent(), guest.line.take()), (vec![], 1));
 }
 
 #[test]
 fn enabling_msix_lets_the_pin_fall() {
     let (guest, hands, mut ring) = guest();
-    complete(&guest, &hands, &mut ring);
+    guest.complete(&hands, &mut ring, 0);
     let cause = guest.device.intx_cause();
     assert!(cause.is_raised());
     guest.msix().enable();
@@ -67,7 +59,7 @@ fn enabling_msix_lets_the_pin_fall() {
 fn interrupt_disable_keeps_the_pin_low_and_status_shows_the_cause() {
     let (guest, hands, mut ring) = guest();
     guest.write_config(4, INTX_DISABLED);
-    complete(&guest, &hands, &mut ring);
+    guest.complete(&hands, &mut ring, 0);
     assert_eq!(guest.line.take(), 0);
     assert!(!guest.device.intx_cause().is_raised());
     assert!(interrupt_status(&guest));
@@ -90,7 +82,7 @@ fn a_device_that_needs_a_reset_says_so_in_isr() {
 #[test]
 fn reset_ends_the_interrupt() {
     let (guest, hands, mut ring) = guest();
-    complete(&guest, &hands, &mut ring);
+    guest.complete(&hands, &mut ring, 0);
     guest.set_status(0);
     assert!(!guest.device.intx_cause().is_raised());
     assert_eq!(guest.read::<1>(guest.isr), 0);

@@ -1,30 +1,13 @@
 //! Masks while queues complete (C3, C4).
 
-use super::rig::{BUFFERS, DriverRing, Guest, Hands, Slow, message};
-
-fn guest() -> (Guest<Slow>, Hands, DriverRing) {
-    let (device, hands) = Slow::new();
-    let guest = Guest::new(device, 3);
-    guest.bring_up(3);
-    guest.set_queue_vector(0, 1);
-    let ring = guest.start(1).remove(0);
-    (guest, hands, ring)
-}
-
-fn complete(guest: &Guest<Slow>, hands: &Hands, ring: &mut DriverRing) {
-    let before = ring.used_index();
-    hands.end.send(()).unwrap();
-    ring.add(&[(BUFFERS, 1, false)]);
-    guest.kick(0);
-    guest.wait_used(ring, before + 1);
-}
+use super::rig::{BUFFERS, Guest, message};
 
 #[test]
 fn c3_completions_under_the_mask_bit_pend_and_come_once() {
-    let (guest, hands, mut ring) = guest();
+    let (guest, hands, mut ring) = Guest::running();
     guest.msix().mask(1);
-    complete(&guest, &hands, &mut ring);
-    complete(&guest, &hands, &mut ring);
+    guest.complete(&hands, &mut ring, 0);
+    guest.complete(&hands, &mut ring, 0);
     assert_eq!(guest.sent(), [0_u16; 0]);
     assert!(guest.msix().is_pending(1));
     assert!(!guest.msix().is_pending(0));
@@ -35,9 +18,9 @@ fn c3_completions_under_the_mask_bit_pend_and_come_once() {
 
 #[test]
 fn c3_the_same_under_function_mask() {
-    let (guest, hands, mut ring) = guest();
+    let (guest, hands, mut ring) = Guest::running();
     guest.msix().mask_function();
-    complete(&guest, &hands, &mut ring);
+    guest.complete(&hands, &mut ring, 0);
     assert_eq!(guest.sent(), [0_u16; 0]);
     assert!(guest.msix().is_pending(1));
     guest.msix().unmask_function();
@@ -46,9 +29,9 @@ fn c3_the_same_under_function_mask() {
 
 #[test]
 fn c3_a_vector_that_moves_while_pending_delivers_to_its_new_place() {
-    let (guest, hands, mut ring) = guest();
+    let (guest, hands, mut ring) = Guest::running();
     guest.msix().mask(1);
-    complete(&guest, &hands, &mut ring);
+    guest.complete(&hands, &mut ring, 0);
     guest.msix().program(1, message(7));
     guest.msix().unmask(1);
     assert_eq!(guest.backend.take_sent(), [(1, message(7))]);
@@ -56,7 +39,7 @@ fn c3_a_vector_that_moves_while_pending_delivers_to_its_new_place() {
 
 #[test]
 fn c4_a_request_in_flight_when_the_vector_is_masked_pends() {
-    let (guest, hands, mut ring) = guest();
+    let (guest, hands, mut ring) = Guest::running();
     ring.add(&[(BUFFERS, 1, false)]);
     guest.kick(0);
     hands.begun.recv().unwrap();
@@ -69,7 +52,7 @@ fn c4_a_request_in_flight_when_the_vector_is_masked_pends() {
 
 #[test]
 fn c1_without_bus_mastering_a_completion_pends() {
-    let (guest, hands, mut ring) = guest();
+    let (guest, hands, mut ring) = Guest::running();
     ring.add(&[(BUFFERS, 1, false)]);
     guest.kick(0);
     hands.begun.recv().unwrap();

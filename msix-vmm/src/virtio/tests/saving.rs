@@ -9,12 +9,8 @@ use super::rig::{BUFFERS, DriverRing, Guest, Hands, NO_VECTOR, Slow};
 use crate::virtio::saving::VirtioStateV1;
 
 fn guest() -> (Guest<Slow>, Hands, DriverRing) {
-    let (device, hands) = Slow::new();
-    let guest = Guest::new(device, 3);
-    guest.bring_up(3);
-    guest.set_queue_vector(0, 1);
+    let (guest, hands, ring) = Guest::running();
     guest.set_config_vector(2);
-    let ring = guest.start(1).remove(0);
     (guest, hands, ring)
 }
 

@@ -9,24 +9,15 @@ fn guest(vectors: u16) -> (Guest<Slow>, Hands) {
     (guest, hands)
 }
 
-/// One request of a queue, from its beginning to its interrupt.
-fn request(guest: &Guest<Slow>, hands: &Hands, ring: &mut super::rig::DriverRing, queue: u16) {
-    let before = ring.used_index();
-    hands.end.send(()).unwrap();
-    ring.add(&[(BUFFERS, 1, false)]);
-    guest.kick(queue);
-    guest.wait_used(ring, before + 1);
-}
-
 #[test]
 fn each_queue_signals_the_vector_that_it_was_given() {
     let (guest, hands) = guest(3);
     assert_eq!(guest.set_queue_vector(0, 2), 2);
     assert_eq!(guest.set_queue_vector(1, 1), 1);
     let mut rings = guest.start(2);
-    request(&guest, &hands, &mut rings[0], 0);
+    guest.complete(&hands, &mut rings[0], 0);
     assert_eq!(guest.sent(), [2]);
-    request(&guest, &hands, &mut rings[1], 1);
+    guest.complete(&hands, &mut rings[1], 1);
     assert_eq!(guest.sent(), [1]);
 }
 
@@ -36,8 +27,8 @@ fn queues_share_a_vector_if_they_are_told_to() {
     assert_eq!(guest.set_queue_vector(0, 0), 0);
     assert_eq!(guest.set_queue_vector(1, 0), 0);
     let mut rings = guest.start(2);
-    request(&guest, &hands, &mut rings[0], 0);
-    request(&guest, &hands, &mut rings[1], 1);
+    guest.complete(&hands, &mut rings[0], 0);
+    guest.complete(&hands, &mut rings[1], 1);
     assert_eq!(guest.sent(), [0, 0]);
 }
 
@@ -45,11 +36,11 @@ fn queues_share_a_vector_if_they_are_told_to() {
 fn a_queue_without_vector_signals_nothing() {
     let (guest, hands) = guest(3);
     let mut rings = guest.start(1);
-    request(&guest, &hands, &mut rings[0], 0);
+    guest.complete(&hands, &mut rings[0], 0);
     assert_eq!(guest.sent(), [0_u16; 0]);
     assert_eq!(guest.set_queue_vector(0, 1), 1);
     assert_eq!(guest.set_queue_vector(0, NO_VECTOR), NO_VECTOR);
-    request(&guest, &hands, &mut rings[0], 0);
+    guest.complete(&hands, &mut rings[0], 0);
     assert_eq!(guest.sent(), [0_u16; 0]);
     assert_eq!(guest.line.take(), 0, "MSI-X is enabled, so that the pin is not an alternative");
 }
@@ -64,7 +55,7 @@ fn a_vector_out_of_range_reads_back_as_no_vector() {
         assert_eq!(guest.set_config_vector(refused), NO_VECTOR);
     }
     let mut rings = guest.start(1);
-    request(&guest, &hands, &mut rings[0], 0);
+    guest.complete(&hands, &mut rings[0], 0);
     assert_eq!(guest.sent(), [0_u16; 0]);
 }
 
@@ -95,9 +86,9 @@ fn a_pending_signal_stays_with_the_vector_that_it_was_for() {
     guest.set_queue_vector(0, 1);
     let mut rings = guest.start(1);
     guest.msix().mask(1);
-    request(&guest, &hands, &mut rings[0], 0);
+    guest.complete(&hands, &mut rings[0], 0);
     guest.set_queue_vector(0, 2);
-    request(&guest, &hands, &mut rings[0], 0);
+    guest.complete(&hands, &mut rings[0], 0);
     assert_eq!(guest.sent(), [2]);
     guest.msix().unmask(1);
     assert_eq!(guest.sent(), [1]);
