@@ -13,6 +13,7 @@ mod intx;
 mod kvm_state;
 mod machine;
 mod migrate;
+mod pci;
 mod qemu;
 mod report;
 mod soak;

@@ -15,6 +15,7 @@ use crate::bus::PciBus;
 use crate::device::{DEVICE, TestDevice, VENDOR};
 use crate::machine::kvm::{ApicMode, KvmMachine, Vm};
 use crate::machine::{Access, EnumerateRequest, Machine, Width, Window};
+use crate::pci::{self, ADDRESS_PORT, DATA_PORT};
 
 /// The device's number on the bus.
 const SLOT: u8 = 3;
@@ -118,9 +119,9 @@ impl Recorder<'_> {
     /// Selects Message Control, and tells the port where it appears.
     fn select_control(&mut self) -> u16 {
         let Registers { slot, capability, .. } = self.registers;
-        let value = 1 << 31 | u32::from(slot) << 11 | u32::from(capability);
-        self.made.push(Access::IoWrite { port: 0xcf8, width: Width::Dword, value });
-        0xcfe
+        let value = pci::address(slot, capability);
+        self.made.push(Access::IoWrite { port: ADDRESS_PORT, width: Width::Dword, value });
+        DATA_PORT + 2
     }
 }
 

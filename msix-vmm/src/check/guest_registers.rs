@@ -4,11 +4,7 @@ use vm_msix::test_utils::RegisterAccess;
 
 use super::rig::Rig;
 use crate::machine::{Access, Width};
-
-/// The Command register of configuration space.
-const COMMAND: u16 = 4;
-/// Bus Master Enable in the Command register.
-const BUS_MASTER: u64 = 1 << 2;
+use crate::pci::{self, ADDRESS_PORT, BUS_MASTER, COMMAND, DATA_PORT};
 
 /// What a driver in the guest reaches, on one of its CPUs, by the addresses that enumeration found.
 pub(crate) struct GuestRegisters<'a> {
@@ -45,9 +41,9 @@ impl<'a> GuestRegisters<'a> {
 
     /// Sets or clears Bus Master Enable.
     pub(crate) fn set_bus_master(&self, allowed: bool) {
-        let command = self.read_config(COMMAND, Width::Word);
+        let command = self.read_config(COMMAND, Width::Word) as u16;
         let command = if allowed { command | BUS_MASTER } else { command & !BUS_MASTER };
-        self.write_config(COMMAND, Width::Word, command as u32 & 0xffff);
+        self.write_config(COMMAND, Width::Word, command.into());
     }
 
     /// An offset of the MSI-X capability, in configuration space.
@@ -57,9 +53,9 @@ impl<'a> GuestRegisters<'a> {
 
     /// What selects a register, and the port where its bytes appear then.
     fn select(&self, offset: u16) -> (Access, u16) {
-        let register = u32::from(offset & !3);
-        let value = 1 << 31 | u32::from(self.rig.found.slot) << 11 | register;
-        (Access::IoWrite { port: 0xcf8, width: Width::Dword, value }, 0xcfc + offset % 4)
+        let value = pci::address(self.rig.found.slot, offset);
+        let select = Access::IoWrite { port: ADDRESS_PORT, width: Width::Dword, value };
+        (select, DATA_PORT + offset % 4)
     }
 }
 

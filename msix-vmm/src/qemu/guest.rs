@@ -6,6 +6,9 @@ use super::devices::{BRIDGE_SLOT, DEVICE_SLOT, DOORBELL_SLOT};
 use super::error::QemuError;
 use super::op::Width;
 use super::qtest::Qtest;
+use crate::pci::{
+    self, ADDRESS_PORT, BAR0, BUS_MASTER, CAPABILITIES, COMMAND, DATA_PORT, MEMORY, MSIX,
+};
 
 /// The memory in which configuration space is reached, by bus, slot and offset (PCIe Base 7.2.2).
 const ECAM: u64 = 0xb000_0000;
@@ -20,20 +23,12 @@ const DOORBELL: u32 = 0xc100_0000;
 /// The doorbell register in it.
 const DOORBELL_REGISTER: u32 = 12;
 
-// Offsets in configuration space.
-const COMMAND: u16 = 0x04;
-const BAR0: u16 = 0x10;
-const CAPABILITIES: u16 = 0x34;
+// What a bridge has in configuration space.
 const BUS_NUMBERS: u16 = 0x18;
 const MEMORY_WINDOW: u16 = 0x20;
 const BRIDGE_CONTROL: u16 = 0x3e;
 /// Secondary Bus Reset (7.5.1.3.13).
 const BUS_RESET: u64 = 1 << 6;
-/// Memory Space Enable.
-const MEMORY: u64 = 1 << 1;
-/// Bus Master Enable.
-const BUS_MASTER: u64 = 1 << 2;
-const MSIX: u64 = 0x11;
 const BARS: u8 = 6;
 
 /// The device as the guest has found it.
@@ -51,21 +46,21 @@ pub(super) struct Found {
 /// Switches on the memory in which configuration space is, and opens the bridge.
 pub(super) fn open_bus(qtest: &mut Qtest) -> Result<(), QemuError> {
     for (register, value) in [(ECAM_REGISTER + 4, 0), (ECAM_REGISTER, ECAM as u32 | 1)] {
-        qtest.out(0xcf8, 0x8000_0000 | register);
-        qtest.out(0xcfc, value);
+        qtest.out(ADDRESS_PORT, pci::address(0_u8, register));
+        qtest.out(DATA_PORT, value);
     }
     let bridge = |offset| config(0, BRIDGE_SLOT, offset);
     let window = BEHIND >> 16 | BEHIND_LAST & 0xfff0_0000;
     qtest.write(bridge(BUS_NUMBERS), Width::Dword, 0x01_01_00);
     qtest.write(bridge(MEMORY_WINDOW), Width::Dword, window);
-    qtest.write(bridge(COMMAND), Width::Word, MEMORY | BUS_MASTER);
+    qtest.write(bridge(COMMAND), Width::Word, (MEMORY | BUS_MASTER).into());
     qtest.answers().map(drop)
 }
 
 /// Places the doorbell, and returns the address of its register.
 pub(super) fn place_doorbell(qtest: &mut Qtest) -> Result<u32, QemuError> {
     qtest.write(config(0, DOORBELL_SLOT, BAR0), Width::Dword, DOORBELL.into());
-    qtest.write(config(0, DOORBELL_SLOT, COMMAND), Width::Word, MEMORY);
+    qtest.write(config(0, DOORBELL_SLOT, COMMAND), Width::Word, MEMORY.into());
     qtest.answers()?;
     Ok(DOORBELL + DOORBELL_REGISTER)
 }
@@ -107,7 +102,7 @@ impl Found {
     /// Queues setting or clearing Bus Master Enable.
     pub(super) fn set_bus_master(&self, qtest: &mut Qtest, allowed: bool) -> usize {
         let command = if allowed { MEMORY | BUS_MASTER } else { MEMORY };
-        qtest.write(Self::config(COMMAND), Width::Word, command);
+        qtest.write(Self::config(COMMAND), Width::Word, command.into());
         1
     }
 
@@ -131,7 +126,7 @@ fn find_capability(qtest: &mut Qtest) -> Result<u16, QemuError> {
         let header = qtest.ask(Found::config(at & !3), Width::Word)?;
         match at {
             0 => break,
-            _ if header & 0xff == MSIX => return Ok(at & !3),
+            _ if header as u8 == MSIX => return Ok(at & !3),
             _ => at = (header >> 8) as u16,
         }
     }

@@ -11,13 +11,10 @@ use vm_pci_config::{Identity, PciConfigSpace};
 
 use super::error::QemuError;
 use super::op::{Access, Op, Width};
+use crate::pci::{BUS_MASTER, COMMAND, MEMORY};
 
 const VENDOR: u16 = 0x1234;
 const DEVICE: u16 = 0x4d58;
-/// The Command register, and what a guest writes there.
-const COMMAND: u16 = 4;
-const MEMORY: u16 = 1 << 1;
-const BUS_MASTER: u16 = 1 << 2;
 
 /// Keeps every message, in order.
 #[derive(Clone, Debug, Default)]

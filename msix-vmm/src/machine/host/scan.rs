@@ -2,21 +2,12 @@
 
 use crate::machine::enumeration::{MAX_CAPABILITIES, RawBar, RawEnumeration, ScanFailure};
 use crate::machine::{Access, EnumerateRequest, Width};
+use crate::pci::{
+    self, ADDRESS_PORT, BAR0, BUS_MASTER, CAPABILITIES, COMMAND, DATA_PORT, MEMORY, MSIX,
+};
 
-const ADDRESS_PORT: u16 = 0xcf8;
-const DATA_PORT: u16 = 0xcfc;
-
-/// Registers of configuration space (PCIe Base 7.5.1).
-const COMMAND: u32 = 0x04;
-const BARS: u32 = 0x10;
-const CAPABILITIES: u32 = 0x34;
-
-/// Command: Memory Space Enable and Bus Master Enable.
-const MEMORY_AND_MASTER: u32 = 0x6;
 /// Status, as seen in the Command register's DWORD: there is a capability list.
 const HAS_CAPABILITIES: u32 = 1 << 20;
-/// The MSI-X Capability's ID.
-const MSIX: u32 = 0x11;
 
 /// Finds the device, places its BARs and finds its MSI-X Capability.
 pub(super) fn scan(
@@ -32,13 +23,13 @@ pub(super) fn scan(
         }
     }
     let mut raw = RawEnumeration { slot: config.slot, ..Default::default() };
-    config.write_word(COMMAND, 0);
+    config.write_word(COMMAND.into(), 0);
     config.place_bars(request, &mut raw.bars)?;
-    let command = config.read_word(COMMAND);
+    let command = config.read_word(COMMAND.into());
     config.access(Access::IoWrite {
         port: DATA_PORT,
         width: Width::Word,
-        value: command | MEMORY_AND_MASTER,
+        value: command | u32::from(MEMORY | BUS_MASTER),
     });
     let (offset, header) = config.find_msix()?;
     raw.capability = offset;
@@ -61,7 +52,7 @@ impl<A: FnMut(Access) -> u32> Config<A> {
         let mut free = u64::from(request.window.base);
         let mut index = 0;
         while index < bars.len() {
-            let register = BARS + 4 * index as u32;
+            let register = u32::from(BAR0) + 4 * index as u32;
             let was = self.read(register);
             let stuck = self.size(register);
             bars[index] = RawBar { register: was, size: 0, base: 0 };
@@ -104,17 +95,17 @@ impl<A: FnMut(Access) -> u32> Config<A> {
 
     /// Walks the capability list: where the MSI-X Capability is, and its first DWORD.
     fn find_msix(&mut self) -> Result<(u32, u32), ScanFailure> {
-        if self.read(COMMAND) & HAS_CAPABILITIES == 0 {
+        if self.read(COMMAND.into()) & HAS_CAPABILITIES == 0 {
             return Err(ScanFailure::NoMsix);
         }
-        let mut next = self.read(CAPABILITIES);
+        let mut next = self.read(CAPABILITIES.into());
         for _ in 0..MAX_CAPABILITIES {
             let offset = next & 0xfc;
             if offset < 0x40 {
                 return Err(ScanFailure::NoMsix);
             }
             let header = self.read(offset);
-            if header & 0xff == MSIX {
+            if header as u8 == MSIX {
                 return Ok((offset, header));
             }
             next = header >> 8;
@@ -149,7 +140,7 @@ impl<A: FnMut(Access) -> u32> Config<A> {
     }
 
     fn select(&mut self, register: u32) {
-        let value = 1 << 31 | self.slot << 11 | register;
+        let value = pci::address(self.slot, register);
         self.access(Access::IoWrite { port: ADDRESS_PORT, width: Width::Dword, value });
     }
 
