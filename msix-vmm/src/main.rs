@@ -24,7 +24,6 @@ mod vhost_user;
 )]
 mod virtio;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -46,8 +45,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // Whoever listened may have gone.
-            let _ = writeln!(io::stderr(), "msix-vmm: {error}");
+            report::say(format_args!("msix-vmm: {error}\n"));
             ExitCode::FAILURE
         }
     }

@@ -49,6 +49,11 @@ pub(crate) trait Figures: Serialize {
     fn lines(&self, passed: bool) -> Vec<String>;
 }
 
+/// Says something beside the results. Whoever listened may have gone.
+pub(crate) fn say(what: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_fmt(what);
+}
+
 impl<F: Figures> Report<F> {
     pub(crate) fn new(seed: u64, json: bool) -> Self {
         Self { seed, skipped: None, rows: Vec::new(), json }

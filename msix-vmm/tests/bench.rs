@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use support::{json, msix_vmm, refuses, stderr, there_is_kvm};
+use support::{json, msix_vmm, program, refuses, stderr, there_is_kvm};
 
 /// Runs the benches, shortly, and reads their JSON.
 fn bench(args: &[&str]) -> Value {
@@ -104,6 +104,16 @@ fn counting_alone_prints_a_total() {
         let total = counted["total"][name].as_u64().expect("a number");
         assert!(total >= sum, "{name}: {total} in all, {sum} in the rows");
     }
+}
+
+#[test]
+fn rows_are_printed_although_nobody_reads_what_is_said_of_them() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let args = ["bench", "--quick", "--json", "--only", "mask-pair", "--vectors", "1"];
+    let output = program().args(args).stderr(writer).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!timed(&json(&output), "signal").is_empty());
 }
 
 #[test]

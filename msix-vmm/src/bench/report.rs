@@ -12,6 +12,7 @@ use super::ioctls::Ioctls;
 use super::plan::{Case, Driver, Mode};
 use super::row::{Row, TITLES};
 use crate::cli::BenchArgs;
+use crate::report::say;
 
 /// What the output is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Report {
             writeln!(out, "{}\n", about(delivery))?;
             writeln!(out, "{}", aligned(TITLES.map(str::to_owned)))?;
         } else {
-            eprintln!("msix-vmm: {}", about(delivery));
+            say(format_args!("msix-vmm: {}\n", about(delivery)));
         }
         let watched = io::stderr().is_terminal();
         Ok(Self { format, delivery: delivery.to_owned(), rows: Vec::new(), watched })
@@ -71,7 +72,7 @@ impl Report {
     /// A row is being measured.
     pub(super) fn announce(&self, what: &str) {
         if self.watched {
-            eprint!("\r\x1b[K{what} ...");
+            say(format_args!("\r\x1b[K{what} ..."));
         }
     }
 
@@ -88,7 +89,7 @@ impl Report {
     /// It could not be.
     pub(super) fn failed(&self, what: &str, why: &dyn std::error::Error) {
         self.clear();
-        eprintln!("msix-vmm: {what}: {why}");
+        say(format_args!("msix-vmm: {what}: {why}\n"));
     }
 
     /// All have been timed.
@@ -110,7 +111,7 @@ impl Report {
 
     fn clear(&self) {
         if self.watched {
-            eprint!("\r\x1b[K");
+            say(format_args!("\r\x1b[K"));
         }
     }
 }

@@ -45,6 +45,7 @@ use vm::Running;
 
 use crate::cli::BootArgs;
 use crate::machine::Bus;
+use crate::report::say;
 
 /// As many CPUs as have IDs of 8 bits, of which the last two mean something else.
 const MOST_CPUS: u32 = 254;
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &BootArgs) -> Result<bool, BootError> {
         (None, None) => unreachable!("the command line demands one of them"),
     };
     let end = run_guest(args, &mut machine)?;
-    eprintln!("msix-vmm: {end}");
+    say(format_args!("msix-vmm: {end}\n"));
     finish(args, &end, &machine.devices)?;
     Ok(end.is_clean())
 }

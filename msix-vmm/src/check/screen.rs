@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use super::configuration::Configuration;
 use super::report::{Report, Row};
+use crate::report::say;
 
 /// Rows as they come, for people; one JSON document at the end, for machines. On a terminal, a line that says what is
 /// being done.
@@ -27,7 +28,8 @@ impl Screen {
     /// Another scenario begins.
     pub(crate) fn announce(&self, configuration: &Configuration, scenario: &str) {
         if self.watched {
-            eprint!("\r\x1b[K[{}/{}] {configuration}: {scenario}", self.done + 1, self.total);
+            let at = self.done + 1;
+            say(format_args!("\r\x1b[K[{at}/{}] {configuration}: {scenario}", self.total));
         }
     }
 
@@ -52,7 +54,7 @@ impl Screen {
 
     fn clear(&self) {
         if self.watched {
-            eprint!("\r\x1b[K");
+            say(format_args!("\r\x1b[K"));
         }
     }
 }

@@ -9,6 +9,7 @@ use vm_msix::MsiBackend;
 use super::bell::Bells;
 use super::error::Fault;
 use crate::device::lock;
+use crate::report::say;
 use crate::virtio::Notifier;
 
 /// The connection, as all see it who may end it.
@@ -38,7 +39,7 @@ impl<B: MsiBackend> Link<B> {
     pub(super) fn lose(&self, fault: &Fault) {
         let mut state = lock(&self.state);
         if !std::mem::replace(&mut state.lost, true) {
-            eprintln!("msix-vmm: vhost-user: {fault}; the device needs a reset");
+            say(format_args!("msix-vmm: vhost-user: {fault}; the device needs a reset\n"));
             self.disconnect();
         }
         self.tell(&mut state);
