@@ -11,6 +11,7 @@ mod endpoint_test;
 mod function;
 mod intx;
 mod kvm_state;
+mod long_mode;
 mod machine;
 mod migrate;
 mod pci;

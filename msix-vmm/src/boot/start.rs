@@ -2,29 +2,22 @@
 //!
 //! The others wait for a start-up IPI, as KVM makes them.
 
-use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
+use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs};
 use kvm_ioctls::VcpuFd;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::error::{BootError, lacks, refused};
 use super::layout::*;
+use crate::long_mode::LongMode;
 
-/// Selectors and descriptors as Linux wants them: `__BOOT_CS`, `__BOOT_DS`, and a task state segment.
-const CODE: (u16, u64) = (0x10, 0x00af_9b00_0000_ffff);
-const DATA: (u16, u64) = (0x18, 0x00cf_9300_0000_ffff);
-const TASK: (u16, u64) = (0x20, 0x0080_8b00_0000_0067);
-
-/// Page table entries: present and writable; and also a page of 2 MiB.
-const TABLE: u64 = 0x3;
-const PAGE: u64 = 0x83;
-
-const CR0_PE: u64 = 1 << 0;
-const CR0_ET: u64 = 1 << 4;
-const CR0_NE: u64 = 1 << 5;
-const CR0_PG: u64 = 1 << 31;
-const CR4_PAE: u64 = 1 << 5;
-const EFER_LME: u64 = 1 << 8;
-const EFER_LMA: u64 = 1 << 10;
+/// Where it finds its tables.
+const LONG_MODE: LongMode = LongMode {
+    gdt: GDT.0,
+    tss: 0,
+    pml4: PML4.0,
+    pdpt: PDPT.0,
+    page_directories: PAGE_DIRECTORIES.0,
+};
 
 /// `IA32_MTRR_DEF_TYPE`: switched on, memory is write-back unless told otherwise. Firmware does that.
 const MTRR_DEF_TYPE: (u32, u64) = (0x2ff, 1 << 11 | 6);
@@ -41,20 +34,16 @@ pub(super) fn write_firmware(memory: &GuestMemoryMmap) -> Result<(), BootError> 
 
 /// Writes the descriptor table and the page tables.
 pub(super) fn write_tables(memory: &GuestMemoryMmap) -> Result<(), BootError> {
-    let write = |at: GuestAddress, qwords: &mut dyn Iterator<Item = u64>| {
-        let bytes: Vec<u8> = qwords.flat_map(u64::to_le_bytes).collect();
-        memory.write_slice(&bytes, at).map_err(lacks("the first page tables"))
-    };
-    write(GDT, &mut [0, 0, CODE.1, DATA.1, TASK.1, 0].into_iter())?;
-    write(PML4, &mut [PDPT.0 | TABLE].into_iter())?;
-    write(PDPT, &mut (0..4).map(|gib| (PAGE_DIRECTORIES.0 + (gib << 12)) | TABLE))?;
-    write(PAGE_DIRECTORIES, &mut (0..4 * 512).map(|page| page << 21 | PAGE))
+    LONG_MODE.tables().into_iter().try_for_each(|(at, qwords)| {
+        let bytes: Vec<u8> = qwords.into_iter().flat_map(u64::to_le_bytes).collect();
+        memory.write_slice(&bytes, GuestAddress(at)).map_err(lacks("the first page tables"))
+    })
 }
 
 /// Puts the first CPU at the kernel's first instruction.
 pub(super) fn enter(vcpu: &VcpuFd, entry: u64) -> Result<(), BootError> {
     let mut sregs = vcpu.get_sregs().map_err(refused("KVM_GET_SREGS"))?;
-    enter_long_mode(&mut sregs);
+    LONG_MODE.enter(&mut sregs);
     vcpu.set_sregs(&sregs).map_err(refused("KVM_SET_SREGS"))?;
     let (rip, rsi, rsp) = (entry, ZERO_PAGE.0, STACK_END);
     let regs = kvm_regs { rip, rsi, rsp, rflags: 2, ..Default::default() };
@@ -67,28 +56,6 @@ pub(super) fn set_msrs(vcpu: &VcpuFd) -> Result<(), BootError> {
     let entry = kvm_msr_entry { index, data, ..Default::default() };
     let msrs = Msrs::from_entries(&[entry]).map_err(lacks("room for MSRs"))?;
     vcpu.set_msrs(&msrs).map(drop).map_err(refused("KVM_SET_MSRS"))
-}
-
-fn enter_long_mode(sregs: &mut kvm_sregs) {
-    let segment = |selector, type_| kvm_segment {
-        limit: 0xffff_ffff,
-        selector,
-        type_,
-        present: 1,
-        s: 1,
-        g: 1,
-        ..Default::default()
-    };
-    let data = kvm_segment { db: 1, ..segment(DATA.0, 0x3) };
-    sregs.cs = kvm_segment { l: 1, ..segment(CODE.0, 0xb) };
-    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
-    sregs.tr = kvm_segment { limit: 0x67, s: 0, g: 0, ..segment(TASK.0, 0xb) };
-    (sregs.gdt.base, sregs.gdt.limit) = (GDT.0, 6 * 8 - 1);
-    (sregs.idt.base, sregs.idt.limit) = (0, 0);
-    sregs.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_PG;
-    sregs.cr3 = PML4.0;
-    sregs.cr4 = CR4_PAE;
-    sregs.efer = EFER_LME | EFER_LMA;
 }
 
 #[cfg(test)]

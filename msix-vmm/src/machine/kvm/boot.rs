@@ -1,49 +1,23 @@
 //! The state a CPU starts in: 64-bit, paging on, everything mapped to itself.
 
-use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_MP_STATE_RUNNABLE, kvm_mp_state, kvm_regs, kvm_segment,
-    kvm_sregs,
-};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, KVM_MP_STATE_RUNNABLE, kvm_mp_state, kvm_regs};
 use kvm_ioctls::{Kvm, VcpuFd};
 
 use super::areas::Areas;
 use super::guest;
 use super::layout::*;
 use super::vm::ApicMode;
+use crate::long_mode::{CODE, LongMode};
 use crate::machine::MachineError;
 
-/// Selector and descriptor of the code segment: 64-bit, ring 0.
-const CODE: (u16, u64) = (0x08, 0x00af_9b00_0000_ffff);
-/// Selector and descriptor of the data segments.
-const DATA: (u16, u64) = (0x10, 0x00cf_9300_0000_ffff);
-/// Selector of the task state segment.
-const TASK: u16 = 0x18;
-/// The last byte of a task state segment.
-const TSS_LIMIT: u32 = 0x67;
-
-/// Page table entry: present, writable.
-const TABLE: u64 = 0x3;
-/// Page table entry: present, writable, a page of 2 MiB.
-const PAGE: u64 = 0x83;
-
-const CR0_PE: u64 = 1 << 0;
-const CR0_ET: u64 = 1 << 4;
-const CR0_NE: u64 = 1 << 5;
-const CR0_PG: u64 = 1 << 31;
-const CR4_PAE: u64 = 1 << 5;
-const EFER_LME: u64 = 1 << 8;
-const EFER_LMA: u64 = 1 << 10;
+/// Where it finds its tables.
+const LONG_MODE: LongMode =
+    LongMode { gdt: GDT, tss: TSS, pml4: PML4, pdpt: PDPT, page_directories: PAGE_DIRECTORIES };
 
 /// Fills the guest's memory: descriptor tables, page tables, kernel.
 pub(super) fn load(areas: &Areas, apic_mode: ApicMode) {
-    let tss_low = u64::from(TSS_LIMIT) | (TSS & 0xff_ffff) << 16 | 0x8b << 40;
-    let gdt = [0, CODE.1, DATA.1, tss_low, TSS >> 32];
-    write_qwords(areas, GDT, gdt);
+    LONG_MODE.tables().into_iter().for_each(|(at, qwords)| write_qwords(areas, at, qwords));
     write_qwords(areas, IDT, (0..=u8::MAX).flat_map(|vector| gate(guest::entry_point(vector))));
-
-    write_qwords(areas, PML4, [PDPT | TABLE]);
-    write_qwords(areas, PDPT, (0..4).map(|gib| (PAGE_DIRECTORIES + (gib << 12)) | TABLE));
-    write_qwords(areas, PAGE_DIRECTORIES, (0..4 * 512).map(|page| page << 21 | PAGE));
 
     let kernel = guest::image();
     assert!(kernel.len() as u64 <= KERNEL_BYTES, "the kernel has outgrown its place");
@@ -54,7 +28,7 @@ pub(super) fn load(areas: &Areas, apic_mode: ApicMode) {
 /// An interrupt gate (Intel SDM volume 3, 7.14.1): interrupts stay closed in the handler.
 fn gate(entry_point: u64) -> [u64; 2] {
     let low = (entry_point & 0xffff)
-        | u64::from(CODE.0) << 16
+        | u64::from(CODE) << 16
         | 0x8e << 40
         | (entry_point >> 16 & 0xffff) << 48;
     [low, entry_point >> 32]
@@ -70,7 +44,8 @@ pub(super) fn prepare(kvm: &Kvm, vcpu: &VcpuFd, cpu: usize) -> Result<(), Machin
     let failed = |call| move |source| MachineError::Kvm { call, source };
     set_cpuid(kvm, vcpu, cpu)?;
     let mut sregs = vcpu.get_sregs().map_err(failed("KVM_GET_SREGS"))?;
-    enter_long_mode(&mut sregs);
+    LONG_MODE.enter(&mut sregs);
+    (sregs.idt.base, sregs.idt.limit) = (IDT, 256 * 16 - 1);
     vcpu.set_sregs(&sregs).map_err(failed("KVM_SET_SREGS"))?;
 
     let regs = kvm_regs {
@@ -107,27 +82,4 @@ fn set_apic_id(cpuid: &mut CpuId, apic_id: u32) {
             _ => {}
         }
     }
-}
-
-fn enter_long_mode(sregs: &mut kvm_sregs) {
-    let segment = |selector, type_| kvm_segment {
-        base: 0,
-        limit: 0xffff_ffff,
-        selector,
-        type_,
-        present: 1,
-        s: 1,
-        g: 1,
-        ..Default::default()
-    };
-    let data = kvm_segment { db: 1, ..segment(DATA.0, 0x3) };
-    sregs.cs = kvm_segment { l: 1, ..segment(CODE.0, 0xb) };
-    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
-    sregs.tr = kvm_segment { base: TSS, limit: TSS_LIMIT, s: 0, g: 0, ..segment(TASK, 0xb) };
-    (sregs.gdt.base, sregs.gdt.limit) = (GDT, 5 * 8 - 1);
-    (sregs.idt.base, sregs.idt.limit) = (IDT, 256 * 16 - 1);
-    sregs.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_PG;
-    sregs.cr3 = PML4;
-    sregs.cr4 = CR4_PAE;
-    sregs.efer = EFER_LME | EFER_LMA;
 }
