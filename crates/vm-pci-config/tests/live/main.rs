@@ -126,17 +126,6 @@ fn a_mapping_changes_what_the_guest_reads() {
     assert_eq!(read32(&space, 0x48), 0xdead_beef);
 }
 
-#[cfg(feature = "std")]
-#[test]
-fn a_shared_device_receives_its_mapping() {
-    let (device, _, mappings) = device();
-    let mut space = PciConfigSpace::new(Identity::new(1, 2)).unwrap();
-    let shared = Arc::new(std::sync::Mutex::new(device));
-    let at = space.add_capability_with_config(&msix_shaped(), Box::new(shared)).unwrap();
-    mappings.try_recv().unwrap().set_reg(1, 0xdead_beef, 0xffff_ffff).unwrap();
-    assert_eq!(read32(&space, at + 4), 0xdead_beef);
-}
-
 #[test]
 fn what_a_mapping_set_outside_the_guests_bits_survives_a_reset() {
     let Rig { mut space, mapping, .. } = rig();

@@ -24,6 +24,16 @@ fn one_device_behind_the_space_and_a_bar_handler() {
 }
 
 #[test]
+fn a_shared_device_receives_its_mapping() {
+    let (device, _, mappings) = device();
+    let mut space = PciConfigSpace::new(Identity::new(1, 2)).unwrap();
+    let shared = Arc::new(Mutex::new(device));
+    let at = space.add_capability_with_config(&msix_shaped(), Box::new(shared)).unwrap();
+    mappings.try_recv().unwrap().set_reg(1, 0xdead_beef, 0xffff_ffff).unwrap();
+    assert_eq!(read32(&space, at + 4), 0xdead_beef);
+}
+
+#[test]
 fn a_poisoned_lock_does_not_panic_in_a_guests_access() {
     let (device, _, _mappings) = device();
     let device = Arc::new(Mutex::new(device));
