@@ -18,7 +18,7 @@ use crate::intx::{Intx, IntxCause};
 
 pub(crate) use interrupts::Interrupts;
 pub(crate) use recording::Recording;
-use watch::Watch;
+pub(crate) use watch::Watch;
 
 /// Bytes of the MSI-X Capability (PCIe Base 7.7.2).
 const MSIX_CAPABILITY_SIZE: u64 = 12;
@@ -211,7 +211,7 @@ impl<B: MsiBackend + 'static> Function<B> {
         self.interrupts.pin.follow(self.msix().enabled(), space.intx_disabled());
     }
 
-    fn msix(&self) -> MutexGuard<'_, MsixConfig<B, Arc<Watch>>> {
+    pub(crate) fn msix(&self) -> MutexGuard<'_, MsixConfig<B, Arc<Watch>>> {
         lock(&self.msix)
     }
 

@@ -16,7 +16,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// What became of signals so far.
-    pub(super) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         self.counters.counts()
     }
 

@@ -14,14 +14,15 @@ use crate::check::configuration::Configuration;
 use crate::check::message_log::MessageLog;
 use crate::check::parts::KvmFunction;
 use crate::check::rig::Rig;
-use crate::device::{DeviceState, TestDevice};
+use crate::device::TestDevice;
+use crate::function::FunctionStateV1;
 use crate::machine::kvm::{KvmMachine, Vm, VmState};
 
 /// All that travels.
 #[derive(Serialize, Deserialize)]
 pub(super) struct State {
     vm: VmState,
-    device: DeviceState,
+    device: FunctionStateV1,
     /// What the guest selected by port 0xCF8.
     selected: u32,
     /// How often the device has signalled each vector: it goes on counting.
