@@ -8,7 +8,7 @@ use rustix::time::Timespec;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_function};
 use crate::world::{Commits, World, join};
 
 /// Two batches that overlap gather what is unmasked inside of either, and let it go without a flush.
@@ -42,9 +42,7 @@ fn the_last_batch_lets_the_openings_go() {
 /// Kills: ended-batch-does-not-kick, sleeps-kicked.
 #[test]
 fn a_batch_begins_behind_a_kick() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let irqfds = [0, 1].map(|vector| function.irqfd(vector));
         let committer = world.committer.clone();
         let other = thread::spawn(move || drop(committer.batch()));
@@ -54,9 +52,8 @@ fn a_batch_begins_behind_a_kick() {
         irqfds.iter().for_each(|(_, producer)| producer.signal());
         drop(batch);
         join([other]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(irqfds);
-        world.end([function]);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use shuttle::thread;
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_function};
 use crate::world::{World, join};
 
 /// Function Mask closes three irqfds, with help, against producers and the committer.
@@ -10,9 +10,7 @@ use crate::world::{World, join};
 /// Kills: none.
 #[test]
 fn many_close_with_help() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 3);
+    explore_function(3, |world, function| {
         let (guards, producers): (Vec<_>, Vec<_>) = (0..3).map(|v| function.irqfd(v)).unzip();
         (0..3).for_each(|vector| function.unmask(vector));
         world.rest();
@@ -22,12 +20,11 @@ fn many_close_with_help() {
         // Who helps later than it should closes what is open.
         (0..3).for_each(|vector| function.device(vector).signal());
         join(producers);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         function.mask_all();
-        world.judge(&[&function]);
+        world.judge(&[function]);
         function.unmask_all();
         drop(guards);
-        world.end([function]);
     });
 }
 
@@ -58,9 +55,7 @@ fn help_does_not_come_late() {
 /// Kills: close-leaves-latch, commit-under-vector-locks.
 #[test]
 fn nobody_waits_for_a_commit() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let (guard, producer) = function.irqfd(0);
         let (other, _) = function.irqfd(1);
         world.vm.hold_commits();
@@ -76,10 +71,9 @@ fn nobody_waits_for_a_commit() {
         function.is_pending(0);
         join([holder, device]);
         world.vm.release_commits();
-        world.judge(&[&function]);
+        world.judge(&[function]);
         function.unmask(1);
         drop(other);
         function.unmask(0);
-        world.end([function]);
     });
 }

@@ -5,6 +5,8 @@ use std::env;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner};
 
+use crate::world::{Function, World};
+
 /// How many by each scheduler, unless told otherwise.
 const SCHEDULES: usize = 3000;
 /// The same each time: what fails, fails again.
@@ -17,7 +19,7 @@ const MAX_STEPS: usize = 50_000;
 const STACK_SIZE: usize = 256 << 10;
 
 /// Runs a scenario under many schedules, or under the one that is to be replayed.
-pub(crate) fn explore(scenario: fn()) {
+pub(crate) fn explore(scenario: impl Fn() + Copy + Send + Sync + 'static) {
     if let Ok(schedule) = env::var("SHUTTLE_REPLAY") {
         return shuttle::replay(scenario, &schedule);
     }
@@ -29,6 +31,16 @@ pub(crate) fn explore(scenario: fn()) {
     ran += Runner::new(few_preemptions, config()).run(scenario);
     // Seen with --show-output.
     println!("{ran} schedules");
+}
+
+/// The same with a scenario of one function, with so many vectors, which goes at its end.
+pub(crate) fn explore_function(vectors: u8, scenario: fn(&World, &Function)) {
+    explore(move || {
+        let world = World::new();
+        let function = world.function(0, vectors);
+        scenario(&world, &function);
+        world.end([function]);
+    });
 }
 
 fn config() -> Config {

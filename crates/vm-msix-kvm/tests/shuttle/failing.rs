@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use vm_msix_kvm::model::Call;
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_function};
 use crate::modes::brought;
 use crate::oracle::message;
 use crate::world::{Commits, Function, World, join};
@@ -14,9 +14,7 @@ use crate::world::{Commits, Function, World, join};
 /// Kills: failure-keeps-latch-open.
 #[test]
 fn a_refusal_comes_late() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let (guard, producer) = function.irqfd(0);
         world.vm.refuse(Call::Route, message(function.place(0), 1).data);
         let producers = [producer.spawn(1), function.device(0).spawn(1)];
@@ -25,9 +23,8 @@ fn a_refusal_comes_late() {
         function.unmask(0);
         function.rewrite(0);
         join(producers);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -36,9 +33,7 @@ fn a_refusal_comes_late() {
 /// Kills: failure-of-old-route, refusals-unheard.
 #[test]
 fn a_refusal_is_of_its_own_route() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let (guard, producer) = function.irqfd(0);
         world.vm.refuse(Call::Route, message(function.place(0), 1).data);
         function.unmask(0);
@@ -46,9 +41,8 @@ fn a_refusal_is_of_its_own_route() {
         // A write that changes nothing, for the core to hear what happened.
         function.unmask(0);
         producer.signal();
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -57,9 +51,7 @@ fn a_refusal_is_of_its_own_route() {
 /// Kills: refusal-takes-all, refused-route-kept.
 #[test]
 fn a_refused_vector_sends_nothing() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let (guard, producer) = function.irqfd(0);
         let (other, other_producer) = function.irqfd(1);
         world.vm.refuse(Call::Route, message(function.place(0), 2).data);
@@ -68,14 +60,13 @@ fn a_refused_vector_sends_nothing() {
         function.unmask(1);
         function.rewrite(0);
         world.rest();
-        expect_closed(&world, &function);
+        expect_closed(world, function);
         producer.signal();
         assert!(function.is_pending(0));
         function.rewrite(0);
         join([other_producer]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop((guard, other));
-        world.end([function]);
     });
 }
 
@@ -123,9 +114,7 @@ fn a_descriptor_that_is_not_taken_changes_nothing() {
 /// Kills: failure-unheard, finish-before-commit.
 #[test]
 fn an_assign_fails_late() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let (guard, producer) = function.irqfd(0);
         world.vm.fail_assigns(1);
         let producer = producer.spawn(1);
@@ -135,9 +124,8 @@ fn an_assign_fails_late() {
         // Until the core has heard of every failure, and tried again.
         (0..2).for_each(|_| drop(function.lock().flush()));
         join([producer]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         assert!(guard.as_fd().try_clone_to_owned().is_ok());
         drop(guard);
-        world.end([function]);
     });
 }

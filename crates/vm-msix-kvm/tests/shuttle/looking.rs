@@ -2,7 +2,7 @@
 
 use shuttle::thread;
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_function};
 use crate::world::{Commits, World, join};
 
 /// One signal moves from its counter to the latch, one vector opens and closes beside its producer, and one with a latched
@@ -11,9 +11,7 @@ use crate::world::{Commits, World, join};
 /// Kills: forgotten-early, pending-skips-latches.
 #[test]
 fn pending_bits_are_seen_wherever_they_are() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 3);
+    explore_function(3, |world, function| {
         let (guard, producer) = function.irqfd(0);
         producer.signal();
         let (other_guard, other_producer) = function.irqfd(1);
@@ -27,10 +25,9 @@ fn pending_bits_are_seen_wherever_they_are() {
         function.unmask(1);
         function.mask(1);
         join(threads);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(other_guard);
         (0..3).for_each(|vector| function.unmask(vector));
-        world.end([function]);
     });
 }
 
@@ -64,16 +61,13 @@ fn a_function_is_masked_and_disabled_beside_all_its_producers() {
 /// Kills: retract-latch-first, retract-leaves-counter.
 #[test]
 fn a_signal_is_retracted_while_it_moves() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |_, function| {
         let (guard, producer) = function.irqfd(0);
         producer.signal();
         let holder = thread::spawn(move || drop(guard));
         assert!(function.retract(0));
         join([holder]);
         function.unmask(0);
-        world.end([function]);
     });
 }
 
@@ -82,18 +76,15 @@ fn a_signal_is_retracted_while_it_moves() {
 /// Kills: reset-latch-first, reset-takes-all-for-empty.
 #[test]
 fn signals_are_forgotten_while_they_move() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let (guards, producers): (Vec<_>, Vec<_>) = (0..2).map(|v| function.irqfd(v)).unzip();
         producers.iter().for_each(|producer| producer.signal());
         let holder = thread::spawn(move || drop(guards));
         function.reset();
         join([holder]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         function.enable();
         (0..2).for_each(|vector| function.program(vector));
-        world.end([function]);
     });
 }
 
@@ -103,9 +94,7 @@ fn signals_are_forgotten_while_they_move() {
 /// Kills: counters-mixed-up.
 #[test]
 fn counters_of_many_are_told_apart() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 3);
+    explore_function(3, |world, function| {
         let (guards, producers): (Vec<_>, Vec<_>) = (1..3).map(|v| function.irqfd(v)).unzip();
         (0..3).for_each(|vector| function.unmask(vector));
         function.mask_all();
@@ -114,10 +103,9 @@ fn counters_of_many_are_told_apart() {
         (0..3).for_each(|vector| function.device(vector).signal());
         function.unmask_all();
         join([looker]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         (0..3).for_each(|vector| function.expect_interrupts(vector, 1));
         drop(guards);
-        world.end([function]);
     });
 }
 

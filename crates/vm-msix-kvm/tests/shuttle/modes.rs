@@ -9,7 +9,7 @@ use shuttle::thread;
 use vm_msix::MsiMessage;
 use vm_msix_kvm::{RequesterId, Translate};
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_function};
 use crate::oracle::TRANSLATED;
 use crate::world::{Commits, World, join};
 
@@ -19,9 +19,7 @@ use crate::world::{Commits, World, join};
 /// Kills: given-back-never.
 #[test]
 fn a_descriptor_comes_and_goes() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         function.unmask(0);
         let holder = function.spawn_holder(0);
         let device = function.device(0).spawn(1);
@@ -29,8 +27,7 @@ fn a_descriptor_comes_and_goes() {
         function.unmask(0);
         function.rewrite(0);
         join([holder, device]);
-        world.judge(&[&function]);
-        world.end([function]);
+        world.judge(&[function]);
     });
 }
 
@@ -57,17 +54,14 @@ fn a_descriptor_comes_and_goes_beside_immediate_commits() {
 /// Kills: join-not-queued, joined-as-closed.
 #[test]
 fn an_open_vector_is_put_on_a_descriptor() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         function.unmask(0);
         let device = function.device(0).spawn(2);
         let (guard, producer) = function.irqfd(0);
         producer.signal();
         join([device]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -76,9 +70,7 @@ fn an_open_vector_is_put_on_a_descriptor() {
 /// Kills: end-without-kick, forgotten-early, pending-latches-first.
 #[test]
 fn a_pending_bit_stays_set() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let (guard, producer) = function.irqfd(0);
         producer.signal();
         let holder = thread::spawn(move || drop(guard));
@@ -86,8 +78,7 @@ fn a_pending_bit_stays_set() {
             assert!(function.is_pending(0));
         }
         join([holder]);
-        world.judge(&[&function]);
-        world.end([function]);
+        world.judge(&[function]);
     });
 }
 
@@ -96,17 +87,14 @@ fn a_pending_bit_stays_set() {
 /// Kills: forgotten-although-held.
 #[test]
 fn two_holders_come_and_go() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let holders = [function.spawn_holder(0), function.spawn_holder(0)];
         function.unmask(0);
         function.is_pending(0);
         function.mask(0);
         join(holders);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         function.unmask(0);
-        world.end([function]);
     });
 }
 
@@ -115,9 +103,7 @@ fn two_holders_come_and_go() {
 /// Kills: exchange-without-withdraw, leave-under-vector-lock.
 #[test]
 fn an_eventfd_is_brought() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let (first, producer) = function.irqfd(0);
         producer.signal();
         let adopter = function.clone();
@@ -133,8 +119,7 @@ fn an_eventfd_is_brought() {
         function.unmask(0);
         function.rewrite(0);
         join([adopter, device]);
-        world.judge(&[&function]);
-        world.end([function]);
+        world.judge(&[function]);
     });
 }
 
@@ -144,9 +129,7 @@ fn an_eventfd_is_brought() {
 /// Kills: none.
 #[test]
 fn an_eventfd_is_brought_where_one_was_left() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let backend = function.lock().backend().clone();
         let (guard, _) = function.irqfd(0);
         function.unmask(0);
@@ -155,9 +138,8 @@ fn an_eventfd_is_brought_where_one_was_left() {
         let guard = function.lock().adopt_irqfd(0, brought()).unwrap();
         function.producer(0, &guard).signal();
         join([holder, iommu]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -166,9 +148,7 @@ fn an_eventfd_is_brought_where_one_was_left() {
 /// Kills: another-forgotten.
 #[test]
 fn a_vector_that_was_left_has_another_eventfd() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let (guard, _) = function.irqfd(0);
         function.unmask(0);
         let holder = thread::spawn(move || drop(guard));
@@ -179,9 +159,8 @@ fn a_vector_that_was_left_has_another_eventfd() {
         producer.signal();
         assert!(function.is_pending(0));
         function.unmask(0);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -195,9 +174,7 @@ pub(crate) fn brought() -> OwnedFd {
 /// Kills: swap-not-queued.
 #[test]
 fn eventfds_change_places() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         world.oracle.join(function.place(0), function.place(1));
         let (first, producer) = function.irqfd(0);
         let (second, _) = function.irqfd(1);
@@ -211,10 +188,9 @@ fn eventfds_change_places() {
         });
         function.rewrite(0);
         join([producer, swapper]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         assert_eq!(first.vector().get(), 1);
         drop((first, second));
-        world.end([function]);
     });
 }
 
@@ -223,9 +199,7 @@ fn eventfds_change_places() {
 /// Kills: left-with-irqfd, table-taken-for-granted.
 #[test]
 fn an_eventfd_changes_its_vector_while_its_holder_goes() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         world.oracle.join(function.place(0), function.place(1));
         let (guard, producer) = function.irqfd(0);
         function.unmask(0);
@@ -238,8 +212,7 @@ fn an_eventfd_changes_its_vector_while_its_holder_goes() {
         function.rewrite(1);
         function.lock().swap_irqfds(0, 1).unwrap();
         join([holder]);
-        world.judge(&[&function]);
-        world.end([function]);
+        world.judge(&[function]);
     });
 }
 
@@ -278,9 +251,7 @@ fn translations_are_invalidated() {
 /// Kills: moved-with-old-route.
 #[test]
 fn an_eventfd_that_is_left_opens_nothing() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let backend = function.lock().backend().clone();
         let (guard, _) = function.irqfd(0);
         function.unmask(0);
@@ -289,8 +260,7 @@ fn an_eventfd_that_is_left_opens_nothing() {
         function.lock().swap_irqfds(0, 1).unwrap();
         join([holder, iommu]);
         function.device(1).signal();
-        world.judge(&[&function]);
-        world.end([function]);
+        world.judge(&[function]);
     });
 }
 

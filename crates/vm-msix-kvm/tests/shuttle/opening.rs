@@ -2,7 +2,7 @@
 
 use shuttle::thread;
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_function};
 use crate::world::{Commits, World, join};
 
 /// A guest that changes its mind while the committer works, and two producers.
@@ -10,17 +10,14 @@ use crate::world::{Commits, World, join};
 /// Kills: close-voids-nothing.
 #[test]
 fn a_guest_rewrites_while_its_vector_opens() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let (guard, producer) = function.irqfd(0);
         let producers = [producer.spawn(1), function.device(0).spawn(1)];
         function.unmask(0);
         function.rewrite(0);
         join(producers);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -29,9 +26,7 @@ fn a_guest_rewrites_while_its_vector_opens() {
 /// Kills: withdrawn-counter-left.
 #[test]
 fn a_guest_masks_a_vector_that_was_open() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let (guard, producer) = function.irqfd(0);
         function.unmask(0);
         world.rest();
@@ -41,9 +36,8 @@ fn a_guest_masks_a_vector_that_was_open() {
         function.rewrite(0);
         function.mask(0);
         join(producers);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -52,9 +46,7 @@ fn a_guest_masks_a_vector_that_was_open() {
 /// Kills: counters-of-many-taken-for-empty.
 #[test]
 fn what_waits_in_two_places_of_two_vectors_collapses() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let (guards, producers): (Vec<_>, Vec<_>) = (0..2).map(|v| function.irqfd(v)).unzip();
         (0..2).for_each(|vector| function.unmask(vector));
         function.mask_all();
@@ -63,10 +55,9 @@ fn what_waits_in_two_places_of_two_vectors_collapses() {
             producer.signal();
         }
         function.unmask_all();
-        world.judge(&[&function]);
+        world.judge(&[function]);
         (0..2).for_each(|vector| function.expect_interrupts(vector, 1));
         drop(guards);
-        world.end([function]);
     });
 }
 
@@ -75,9 +66,7 @@ fn what_waits_in_two_places_of_two_vectors_collapses() {
 /// Kills: close-leaves-irqfd, enlisted-for-ever, tickets-are-alike.
 #[test]
 fn a_guest_returns_to_an_old_message() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let (guard, producer) = function.irqfd(0);
         function.unmask(0);
         world.rest();
@@ -86,9 +75,8 @@ fn a_guest_returns_to_an_old_message() {
         function.program_as(0, 1);
         function.unmask(0);
         producer.signal();
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 

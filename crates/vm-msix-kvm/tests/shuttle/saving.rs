@@ -3,7 +3,7 @@
 use shuttle::thread;
 use vm_msix::MsixStateV1;
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_function};
 use crate::world::{Commits, Function, World, join};
 
 /// It is paused while one vector opens and another is put on a descriptor; then it goes on where it is.
@@ -11,9 +11,7 @@ use crate::world::{Commits, Function, World, join};
 /// Kills: close-leaves-irqfd, close-leaves-latch, close-voids-nothing.
 #[test]
 fn a_function_is_saved_beside_its_producers() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let (guard, producer) = function.irqfd(0);
         let threads = [
             producer.spawn(2),
@@ -22,15 +20,14 @@ fn a_function_is_saved_beside_its_producers() {
             function.looker().spawn(1),
         ];
         (0..2).for_each(|vector| function.unmask(vector));
-        pause(&function);
+        pause(function);
         assert_eq!(world.vm.irqfds(), 0, "a paused function is open");
-        save(&function);
+        save(function);
         join(threads);
-        save(&function);
-        resume(&function);
-        world.judge(&[&function]);
+        save(function);
+        resume(function);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -79,24 +76,21 @@ fn move_one(world: World) {
 /// Kills: close-leaves-irqfd, close-leaves-latch, close-voids-nothing.
 #[test]
 fn a_state_is_restored_into_a_function_in_use() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         function.unmask(1);
         function.device(0).signal();
-        let state = save(&function);
+        let state = save(function);
         let (guards, producers): (Vec<_>, Vec<_>) = (0..2).map(|v| function.irqfd(v)).unzip();
         function.unmask(0);
         let producers: Vec<_> = producers.into_iter().map(|producer| producer.spawn(1)).collect();
         let holder = function.spawn_holder(0);
-        restore(&function, &state);
+        restore(function, &state);
         assert!(function.is_pending(0));
         join(producers);
         join([holder]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         function.unmask(0);
         drop(guards);
-        world.end([function]);
     });
 }
 

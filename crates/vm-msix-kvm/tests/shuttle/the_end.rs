@@ -2,7 +2,7 @@
 
 use shuttle::thread;
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_function};
 use crate::world::{Commits, Function, World, join};
 
 /// A function is reset and comes up again.
@@ -10,9 +10,7 @@ use crate::world::{Commits, Function, World, join};
 /// Kills: claimed-twice, release-forgets-commit.
 #[test]
 fn a_function_is_reset_while_it_opens() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let guards = [0, 1].map(|vector| function.irqfd(vector).0);
         function.unmask(0);
         world.rest();
@@ -23,9 +21,8 @@ fn a_function_is_reset_while_it_opens() {
         (0..2).for_each(|vector| function.program_as(vector, 1));
         function.unmask(1);
         function.unmask(0);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guards);
-        world.end([function]);
     });
 }
 

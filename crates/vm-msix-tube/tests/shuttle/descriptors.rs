@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use rustix::event::{EventfdFlags, eventfd};
 use shuttle::thread;
 
-use crate::explore::explore;
-use crate::world::{World, join};
+use crate::explore::explore_function;
+use crate::world::join;
 
 /// An eventfd that somebody brings.
 fn brought() -> OwnedFd {
@@ -18,9 +18,7 @@ fn brought() -> OwnedFd {
 /// Kills: none.
 #[test]
 fn a_producer_comes_to_an_open_vector() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         function.unmask(0);
         let device = function.device(0).spawn(1);
         let (guard, producer) = function.irqfd(0);
@@ -28,9 +26,8 @@ fn a_producer_comes_to_an_open_vector() {
         function.mask(0);
         function.rewrite(0);
         join([device, producer]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -39,9 +36,7 @@ fn a_producer_comes_to_an_open_vector() {
 /// Kills: counter-not-moved.
 #[test]
 fn what_waits_in_two_places_collapses() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let (guards, producers): (Vec<_>, Vec<_>) = (0..2).map(|v| function.irqfd(v)).unzip();
         (0..2).for_each(|vector| function.unmask(vector));
         function.mask_all();
@@ -50,10 +45,9 @@ fn what_waits_in_two_places_collapses() {
             producer.signal();
         }
         function.unmask_all();
-        world.judge(&[&function]);
+        world.judge(&[function]);
         (0..2).for_each(|vector| function.expect_interrupts(vector, 1));
         drop(guards);
-        world.end([function]);
     });
 }
 
@@ -62,9 +56,7 @@ fn what_waits_in_two_places_collapses() {
 /// Kills: drains-nothing, guard-leaves-counter.
 #[test]
 fn a_holder_goes_while_a_guest_masks() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |_, function| {
         let (guard, producer) = function.irqfd(0);
         function.unmask(0);
         let holder = thread::spawn(move || {
@@ -75,7 +67,6 @@ fn a_holder_goes_while_a_guest_masks() {
         join([holder]);
         function.judge();
         function.unmask(0);
-        world.end([function]);
     });
 }
 
@@ -84,18 +75,15 @@ fn a_holder_goes_while_a_guest_masks() {
 /// Kills: none.
 #[test]
 fn an_open_vector_changes_its_eventfd() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         function.unmask(0);
         let device = function.device(0).spawn(3);
         let guard = function.lock().adopt_irqfd(0, brought()).unwrap();
         let producer = function.producer(0, &guard).spawn(1);
         function.rewrite(0);
         join([device, producer]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -104,17 +92,14 @@ fn an_open_vector_changes_its_eventfd() {
 /// Kills: adopted-without-close.
 #[test]
 fn nobody_writes_an_eventfd_that_was_replaced() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         function.unmask(0);
         for _ in 0..4 {
             let device = function.device(0).spawn(1);
             drop(function.lock().adopt_irqfd(0, brought()).unwrap());
             join([device]);
-            world.judge(&[&function]);
+            world.judge(&[function]);
         }
-        world.end([function]);
     });
 }
 
@@ -123,9 +108,7 @@ fn nobody_writes_an_eventfd_that_was_replaced() {
 /// Kills: adopted-without-counter.
 #[test]
 fn masked_vectors_change_their_eventfds() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let (before, producers): (Vec<_>, Vec<_>) = (0..2).map(|v| function.irqfd(v)).unzip();
         function.unmask(0);
         let producers: Vec<_> = producers.into_iter().map(|producer| producer.spawn(1)).collect();
@@ -136,9 +119,8 @@ fn masked_vectors_change_their_eventfds() {
         let producer = function.producer(0, &after[0]).spawn(1);
         (0..2).for_each(|vector| function.unmask(vector));
         join([producer]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop((before, after));
-        world.end([function]);
     });
 }
 
@@ -147,9 +129,7 @@ fn masked_vectors_change_their_eventfds() {
 /// Kills: swapped-at-the-vmm-only, swapped-without-close.
 #[test]
 fn two_vectors_exchange_their_eventfds() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let guards = [0, 1].map(|vector| function.irqfd(vector).0);
         (0..2).for_each(|vector| function.unmask(vector));
         function.mask(1);
@@ -157,7 +137,7 @@ fn two_vectors_exchange_their_eventfds() {
         function.lock().swap_irqfds(0, 1).unwrap();
         function.lock().swap_irqfds(0, 1).unwrap();
         join([device]);
-        world.judge(&[&function]);
+        world.judge(&[function]);
         function.lock().swap_irqfds(0, 1).unwrap();
         function.unmask(1);
         // Each is with its new vector, and obeys its masks.
@@ -167,9 +147,8 @@ fn two_vectors_exchange_their_eventfds() {
             join([producer]);
             function.judge();
             function.unmask(vector);
-            world.judge(&[&function]);
+            world.judge(&[function]);
         }
         drop(guards);
-        world.end([function]);
     });
 }

@@ -2,7 +2,7 @@
 
 use vm_msix_kvm::model::Call;
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_function};
 use crate::oracle::message;
 use crate::world::{Commits, World, join};
 
@@ -11,9 +11,7 @@ use crate::world::{Commits, World, join};
 /// Kills: none.
 #[test]
 fn a_refusal_comes_late() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         world.kvm().refuse(Call::Route, message(function.place(0), 1).data);
         let devices = [1, 1].map(|times| function.device(0).spawn(times));
         function.unmask(0);
@@ -21,7 +19,6 @@ fn a_refusal_comes_late() {
         function.unmask(0);
         function.rewrite(0);
         join(devices);
-        world.end([function]);
     });
 }
 
@@ -30,15 +27,13 @@ fn a_refusal_comes_late() {
 /// Kills: late-failure-stays-open, late-failure-unheard, late-unsaid.
 #[test]
 fn a_refused_vector_keeps_its_signals() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         world.kvm().refuse(Call::Route, message(function.place(0), 1).data);
         let devices = [0, 1].map(|vector| function.device(vector).spawn(1));
         function.unmask(0);
         function.unmask(1);
         join(devices);
-        world.rest(&[&function]);
+        world.rest(&[function]);
         let unsynced: Vec<_> = function.lock().unsynced().map(|vector| vector.get()).collect();
         assert_eq!(unsynced, [0]);
         // What the VMM's own latch had was sent, which takes no route.
@@ -48,7 +43,6 @@ fn a_refused_vector_keeps_its_signals() {
         world.vm.oracle.has_masked(function.place(0));
         function.device(0).signal();
         function.rewrite(0);
-        world.end([function]);
     });
 }
 
@@ -57,9 +51,7 @@ fn a_refused_vector_keeps_its_signals() {
 /// Kills: none.
 #[test]
 fn a_refusal_is_of_its_own_route() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         world.kvm().refuse(Call::Route, message(function.place(0), 1).data);
         function.unmask(0);
         let device = function.device(0).spawn(1);
@@ -68,7 +60,6 @@ fn a_refusal_is_of_its_own_route() {
         function.unmask(1);
         function.unmask(0);
         join([device]);
-        world.end([function]);
     });
 }
 
@@ -96,9 +87,7 @@ fn a_refusal_is_not_of_the_mask() {
 /// Kills: none.
 #[test]
 fn an_assign_fails_late() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |world, function| {
         let (guard, producer) = function.irqfd(0);
         world.kvm().fail_assigns(1);
         let producers = [producer.spawn(1), function.device(0).spawn(1)];
@@ -106,10 +95,9 @@ fn an_assign_fails_late() {
         function.rewrite(0);
         join(producers);
         // Until the core has heard of every failure, and tried again.
-        (0..2).for_each(|_| world.rest(&[&function]));
-        world.judge(&[&function]);
+        (0..2).for_each(|_| world.rest(&[function]));
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 

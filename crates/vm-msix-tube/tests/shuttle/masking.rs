@@ -3,7 +3,7 @@
 use shuttle::thread;
 use vm_msix_tube::model::wake;
 
-use crate::explore::explore;
+use crate::explore::{explore, explore_function};
 use crate::world::{Commits, World, join, unmask_bits};
 
 /// A guest that changes its mind, and two threads of a device.
@@ -11,16 +11,13 @@ use crate::world::{Commits, World, join, unmask_bits};
 /// Kills: ask-does-not-wait.
 #[test]
 fn a_guest_rewrites_while_a_device_triggers() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |_, function| {
         let devices = [1, 2].map(|times| function.device(0).spawn(times));
         function.unmask(0);
         function.rewrite(0);
         function.mask(0);
         function.unmask(0);
         join(devices);
-        world.end([function]);
     });
 }
 
@@ -29,9 +26,7 @@ fn a_guest_rewrites_while_a_device_triggers() {
 /// Kills: asked-before-closed, closed-latch-kept, kept-forgotten.
 #[test]
 fn what_is_on_its_way_when_a_vector_is_masked_is_pending() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 1);
+    explore_function(1, |_, function| {
         for _ in 0..3 {
             function.unmask(0);
             let device = function.device(0).spawn(1);
@@ -39,7 +34,6 @@ fn what_is_on_its_way_when_a_vector_is_masked_is_pending() {
             join([device]);
             function.judge();
         }
-        world.end([function]);
     });
 }
 
@@ -63,19 +57,16 @@ fn a_flush_waits_for_what_is_deferred() {
 /// Kills: parts-forgotten.
 #[test]
 fn function_mask_is_for_all_vectors() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 3);
+    explore_function(3, |_, function| {
         function.mask_all();
         (0..3).for_each(|vector| function.device(vector).signal());
-        unmask_bits(&function, 3);
+        unmask_bits(function, 3);
         let devices: Vec<_> = (0..3).map(|vector| function.device(vector).spawn(1)).collect();
         function.unmask_all();
         function.mask_all();
         join(devices);
         function.judge();
         function.unmask_all();
-        world.end([function]);
     });
 }
 
@@ -84,9 +75,7 @@ fn function_mask_is_for_all_vectors() {
 /// Kills: none.
 #[test]
 fn a_pending_bit_stands_while_its_signal_moves() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |_, function| {
         function.unmask(0);
         let (guard, producer) = function.irqfd(0);
         function.mask(0);
@@ -100,7 +89,6 @@ fn a_pending_bit_stands_while_its_signal_moves() {
         function.mask(1);
         join([holder, device]);
         function.judge();
-        world.end([function]);
     });
 }
 
@@ -109,9 +97,7 @@ fn a_pending_bit_stands_while_its_signal_moves() {
 /// Kills: release-drops-held, release-keeps-brought.
 #[test]
 fn a_function_is_reset_while_it_opens() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         let (guard, producer) = function.irqfd(1);
         let devices = [0, 1].map(|vector| function.device(vector).spawn(1));
         (0..2).for_each(|vector| function.unmask(vector));
@@ -123,9 +109,8 @@ fn a_function_is_reset_while_it_opens() {
         (0..2).for_each(|vector| function.program(vector));
         (0..2).for_each(|vector| function.unmask(vector));
         producer.signal();
-        world.judge(&[&function]);
+        world.judge(&[function]);
         drop(guard);
-        world.end([function]);
     });
 }
 
@@ -134,9 +119,7 @@ fn a_function_is_reset_while_it_opens() {
 /// Kills: none.
 #[test]
 fn a_function_moves_to_another_process() {
-    explore(|| {
-        let world = World::new();
-        let function = world.function(0, 2);
+    explore_function(2, |world, function| {
         (0..2).for_each(|vector| function.unmask(vector));
         let devices = [0, 1].map(|vector| function.device(vector).spawn(1));
         function.mask(1);
@@ -149,6 +132,5 @@ fn a_function_moves_to_another_process() {
         world.until_left(1);
         world.vm.oracle.unmasks(function.place(0));
         function.lock().restore(&state).unwrap();
-        world.end([function]);
     });
 }
