@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::event::{EventfdFlags, eventfd};
 use shuttle::thread::{self, JoinHandle};
 use vm_msix::{IrqfdBackend, MsiBackend, Trigger};
 use vm_msix_kvm::model::{VmFd, scheduling_point};
@@ -32,6 +33,11 @@ impl Producer {
     pub(crate) fn spawn(self, times: usize) -> JoinHandle<()> {
         thread::spawn(move || (0..times).for_each(|_| self.signal()))
     }
+}
+
+/// The eventfd of somebody outside, who brings it.
+pub(crate) fn brought() -> OwnedFd {
+    eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap()
 }
 
 /// The device in this process.

@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 
 use vm_msix_kvm::model::Call;
 
+use crate::actors::brought;
 use crate::explore::{explore, explore_function};
-use crate::modes::brought;
 use crate::oracle::message;
 use crate::world::{Commits, Function, World, join};
 

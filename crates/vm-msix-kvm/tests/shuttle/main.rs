@@ -19,6 +19,7 @@
 #![cfg(vm_msix_shuttle)]
 
 mod actors;
+mod alike;
 mod batches;
 mod closing;
 mod explore;

@@ -1,14 +1,13 @@
 //! Into irqfd mode and out of it, and eventfds that change their vectors.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::event::{EventfdFlags, eventfd};
 use shuttle::thread;
 use vm_msix::MsiMessage;
 use vm_msix_kvm::{RequesterId, Translate};
 
+use crate::actors::brought;
 use crate::explore::{explore, explore_function};
 use crate::oracle::TRANSLATED;
 use crate::world::{Commits, World, join};
@@ -162,11 +161,6 @@ fn a_vector_that_was_left_has_another_eventfd() {
         world.judge(&[function]);
         drop(guard);
     });
-}
-
-/// The eventfd of somebody outside, who brings it.
-pub(crate) fn brought() -> OwnedFd {
-    eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap()
 }
 
 /// Two vectors exchange their eventfds while their producers signal and the guest masks one of them.

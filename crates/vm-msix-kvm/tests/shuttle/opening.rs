@@ -2,6 +2,7 @@
 
 use shuttle::thread;
 
+use crate::alike;
 use crate::explore::{explore, explore_function};
 use crate::world::{Commits, World, join};
 
@@ -46,19 +47,7 @@ fn a_guest_masks_a_vector_that_was_open() {
 /// Kills: counters-of-many-taken-for-empty.
 #[test]
 fn what_waits_in_two_places_of_two_vectors_collapses() {
-    explore_function(2, |world, function| {
-        let (guards, producers): (Vec<_>, Vec<_>) = (0..2).map(|v| function.irqfd(v)).unzip();
-        (0..2).for_each(|vector| function.unmask(vector));
-        function.mask_all();
-        for (vector, producer) in (0..2).zip(&producers) {
-            function.device(vector).signal();
-            producer.signal();
-        }
-        function.unmask_all();
-        world.judge(&[function]);
-        (0..2).for_each(|vector| function.expect_interrupts(vector, 1));
-        drop(guards);
-    });
+    explore_function(2, alike::what_waits_in_two_places_collapses);
 }
 
 /// A guest goes back to the message that the table had, while another one is on its way there.

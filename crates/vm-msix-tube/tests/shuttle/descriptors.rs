@@ -1,17 +1,11 @@
 //! Vectors whose descriptors others have, and eventfds that change.
 
-use std::os::fd::OwnedFd;
-
-use rustix::event::{EventfdFlags, eventfd};
 use shuttle::thread;
 
+use crate::actors::brought;
+use crate::alike;
 use crate::explore::explore_function;
 use crate::world::join;
-
-/// An eventfd that somebody brings.
-fn brought() -> OwnedFd {
-    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap()
-}
 
 /// An open vector gets a producer outside, who obeys the masks.
 ///
@@ -36,19 +30,7 @@ fn a_producer_comes_to_an_open_vector() {
 /// Kills: counter-not-moved.
 #[test]
 fn what_waits_in_two_places_collapses() {
-    explore_function(2, |world, function| {
-        let (guards, producers): (Vec<_>, Vec<_>) = (0..2).map(|v| function.irqfd(v)).unzip();
-        (0..2).for_each(|vector| function.unmask(vector));
-        function.mask_all();
-        for (vector, producer) in (0..2).zip(&producers) {
-            function.device(vector).signal();
-            producer.signal();
-        }
-        function.unmask_all();
-        world.judge(&[function]);
-        (0..2).for_each(|vector| function.expect_interrupts(vector, 1));
-        drop(guards);
-    });
+    explore_function(2, alike::what_waits_in_two_places_collapses);
 }
 
 /// The last holder of a descriptor goes while the guest masks and unmasks.

@@ -15,6 +15,8 @@
 #[allow(dead_code, reason = "nobody looks at Pending Bits beside a device process's registers")]
 #[path = "../../../vm-msix-kvm/tests/shuttle/actors.rs"]
 mod actors;
+#[path = "../../../vm-msix-kvm/tests/shuttle/alike.rs"]
+mod alike;
 #[path = "../../../vm-msix-kvm/tests/shuttle/explore.rs"]
 mod explore;
 #[allow(dead_code, reason = "some of it is done there only")]
