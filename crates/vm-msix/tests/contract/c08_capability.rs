@@ -120,19 +120,37 @@ fn c08_a_read_of_the_capability_emulates_the_two_top_bits_and_leaves_the_others(
     assert_eq!(events.take(), []);
 }
 
-/// Found by comparison with QEMU: the space cuts such a DWORD into 3 bytes and 1, and the 3 had no effect.
-#[test]
-fn c08_a_dword_across_registers_reaches_message_control_through_configuration_space() {
+/// A function, the space of its capability, and where that is.
+fn in_configuration_space() -> (Arc<Mutex<MsixConfig<MockBackend>>>, PciConfigSpace, u16) {
     let layout = MsixLayout::propose(4, 0).unwrap();
     let msix = Arc::new(Mutex::new(function(4, MockBackend::new(4).unwrap())));
     let mut space = PciConfigSpace::new(Identity::new(0x1af4, 0x1042)).unwrap();
     let config = Box::new(Arc::clone(&msix));
     let at = space.add_capability_with_config(&MsixCap::of(layout), config).unwrap();
+    (msix, space, at)
+}
+
+/// Found by comparison with QEMU: the space cuts such a DWORD into 3 bytes and 1, and the 3 had no effect.
+#[test]
+fn c08_a_dword_across_registers_reaches_message_control_through_configuration_space() {
+    let (msix, mut space, at) = in_configuration_space();
     for high in [0x80, 0xc0, 0x40, 0x00] {
         let outcome = space.write(at + 1, &[0x00, 0x3f, high, 0xff]);
         assert_eq!(outcome.capabilities.len(), 2);
         let msix = msix.lock().unwrap();
         assert_eq!((msix.enabled(), msix.masked()), (high & 0x80 != 0, high & 0x40 != 0));
+    }
+}
+
+#[test]
+fn c08_configuration_space_reads_enable_and_function_mask_from_the_function() {
+    let (msix, space, at) = in_configuration_space();
+    for high in [0x80, 0xc0, 0x40, 0x00] {
+        let _ = msix.lock().unwrap().write_msix_capability(3, &[high]);
+        let mut read = [0xff; 12];
+        read.chunks_mut(4).zip([at, at + 4, at + 8]).for_each(|(dword, at)| space.read(at, dword));
+        // ID, no next one, 4 vectors; the table at 0 of BAR 0, the PBA at 0x1000.
+        assert_eq!(read, [0x11, 0, 3, high, 0, 0, 0, 0, 0, 0x10, 0, 0]);
     }
 }
 
