@@ -248,6 +248,22 @@ mod tests {
     }
 
     #[test]
+    fn a_route_is_closed_until_it_is_opened_and_from_its_close() {
+        let latches = Latches::new(VectorCount::new(2).unwrap(), Spin);
+        let [vector, other, none] = [0, 1, 2].map(|index| VectorIndex::new(index).unwrap());
+        assert_eq!(latches.route(vector), Route::Closed);
+        for data in [1, 2] {
+            let message = MsiMessage { address: 0xfee0_0000, data };
+            let opened = latches.open(vector, message, |_| Ok::<_, ()>(Signal::Sent));
+            assert_eq!(opened, Some(Ok(Opened::Empty)));
+            assert_eq!(latches.route(vector), Route::Open(message));
+            latches.close(vector);
+            assert_eq!(latches.route(vector), Route::Closed);
+        }
+        assert_eq!([other, none].map(|vector| latches.route(vector)), [Route::Closed; 2]);
+    }
+
+    #[test]
     fn there_is_no_latch_past_the_last_vector() {
         for vectors in (1..=200).chain([2046, 2047]) {
             let latches = Latches::new(VectorCount::new(vectors).unwrap(), Spin);
