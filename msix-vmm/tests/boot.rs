@@ -186,6 +186,18 @@ fn a_guest_goes_on_or_boots_and_not_both() {
 }
 
 #[test]
+fn a_guest_that_cannot_be_saved_does_not_begin() {
+    let files = Files::new("snapshot");
+    let kernel = files.file("vmlinux", &elf(0x100_0000, 0x1000));
+    let error = refused(&["--kernel", &kernel, "--snapshot", "/no/such/folder/guest"]);
+    assert!(error.contains("cannot be saved to /no/such/folder/guest"), "{error}");
+    let saved = files.file("guest", b"an older one");
+    assert!(!refused(&["--kernel", "/no/such/file", "--snapshot", &saved]).contains("saved"));
+    assert_eq!(fs::read(saved).unwrap(), b"an older one");
+    assert_eq!(fs::read_dir(&files.0).unwrap().count(), 2, "nothing is left beside it");
+}
+
+#[test]
 fn c14_what_is_no_saved_guest() {
     let files = Files::new("saved");
     let mark = b"msix-vmm\r\n\x1a\n";

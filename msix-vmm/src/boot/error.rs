@@ -69,7 +69,7 @@ pub(crate) enum BootError {
     /// What KVM knows of the guest cannot be had, or not be put back.
     #[error(transparent)]
     KvmState(#[from] KvmStateError),
-    /// The guest is lost.
+    /// A guest that was running is lost.
     #[error("the guest cannot be saved to {}: {source}", path.display())]
     NotSaved { path: PathBuf, source: SnapshotError },
     #[error("no guest can go on from {}: {source}", path.display())]

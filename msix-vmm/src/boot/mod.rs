@@ -52,6 +52,9 @@ const MOST_CPUS: u32 = 254;
 
 /// Boots a guest, or goes on with one, and returns when it has ended: `true` if somebody wanted it so.
 pub(crate) fn run(args: &BootArgs) -> Result<bool, BootError> {
+    if let Some(path) = &args.snapshot {
+        snapshot::check(path)?;
+    }
     let mut machine = match (&args.restore, &args.kernel) {
         (Some(saved), _) => Machine::restored(args, saved)?,
         (None, Some(kernel)) => Machine::new(args, kernel)?,

@@ -10,7 +10,7 @@ mod file;
 mod state;
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use kvm_ioctls::VcpuFd;
@@ -35,6 +35,15 @@ pub(super) fn save(path: &Path, machine: &Machine, cpus: &[VcpuFd]) -> Result<()
         let _ = fs::remove_file(&new);
         failed(error)
     })
+}
+
+/// Whether there can be a file, before there is a guest that is lost without it. What is there stays.
+pub(super) fn check(path: &Path) -> Result<(), BootError> {
+    let new = beside(path);
+    let failed =
+        |source: io::Error| BootError::NotSaved { path: path.into(), source: source.into() };
+    File::create(&new).map_err(failed)?;
+    fs::remove_file(new).map_err(failed)
 }
 
 /// A file that a guest is to go on from.
