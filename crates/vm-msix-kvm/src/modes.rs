@@ -94,6 +94,9 @@ impl Function {
         for irqfd in pair.iter().flatten() {
             gathered.push(irqfd, irqfd.lock().attach_withdrawn(self));
         }
+        drop(irqfds);
+        // KVM may have let go of one now that it had kept.
+        pair.iter().flatten().for_each(|irqfd| self.forget_unheld(irqfd));
         withdrawn
     }
 

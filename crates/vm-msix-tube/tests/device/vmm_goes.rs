@@ -1,12 +1,13 @@
 //! A VMM that stops in the middle: it goes, says nothing any more, or says what no VMM says. The function goes on without it, and
 //! keeps what it is signalled.
 
+use std::error::Error;
 use std::thread;
 use std::time::Duration;
 
 use vm_msix::test_utils::GuestDriver;
 use vm_msix::{MsixConfig, MsixError, Signal};
-use vm_msix_tube::{Tube, TubeBackend};
+use vm_msix_tube::{Tube, TubeBackend, TubeError};
 
 use super::support::raw::{Raw, frame, reply};
 use super::support::wire::{Answer, Ask, Failure, Outcome, Request};
@@ -44,6 +45,17 @@ const STOPS: [Stop; 10] = [
 
 fn done(results: usize, late: Vec<(u16, Failure)>) -> Answer {
     Answer::Done { results: vec![Outcome::Done; results], late }
+}
+
+impl Stop {
+    /// Nothing else than the time that it takes ends it.
+    fn is_silence(self) -> bool {
+        matches!(self, Self::Silence | Self::HalfAnAnswer)
+    }
+}
+
+fn is_late(error: &(dyn Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(TubeError::TimedOut)) || error.source().is_some_and(is_late)
 }
 
 /// Answers so many requests, and then stops, until the function goes.
@@ -89,10 +101,8 @@ fn with_a_vmm_that(
     run: impl FnOnce(Result<MsixConfig<TubeBackend>, MsixError>),
 ) {
     let (here, there) = Tube::pair().unwrap();
-    let silence = matches!(stop, Stop::Silence | Stop::HalfAnAnswer);
-    let timeout = if silence { Duration::from_millis(1) } else { FOREVER };
-    // An answer that is given is never late on a busy machine.
-    there.set_recv_timeout(Some(timeout.max(Duration::from_millis(20)))).unwrap();
+    let timeout = if stop.is_silence() { Duration::from_millis(20) } else { FOREVER };
+    there.set_recv_timeout(Some(timeout)).unwrap();
     let raw = Raw::new(here.into_socket());
     thread::scope(|scope| {
         scope.spawn(move || serve(&raw, answers, stop));
@@ -123,8 +133,13 @@ fn c11_wherever_a_vmm_stops_the_function_latches_and_lists_what_is_not_open() {
     for stop in STOPS {
         for answers in 0..24 {
             with_a_vmm_that(answers, stop, |msix| {
-                let Ok(mut msix) = msix else {
-                    return assert_eq!(answers, 0, "{stop:?}");
+                let mut msix = match msix {
+                    Ok(msix) => msix,
+                    Err(_) if answers == 0 => return,
+                    // On a busy machine an answer may take as long as none.
+                    Err(error) => {
+                        return assert!(stop.is_silence() && is_late(&error), "{stop:?}: {error}");
+                    }
                 };
                 live(&mut msix);
                 // The last of them may have been answered as it should.

@@ -21,8 +21,10 @@ pub(crate) const FOREVER: Duration = Duration::from_secs(120);
 /// One test at a time, because descriptors are counted, which are the process's.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Not before: the test that is alone now may have set its own.
     fds::set_limit(fds::MANY);
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    alone
 }
 
 /// Waits until it is so, and fails if it never is.

@@ -123,6 +123,7 @@ impl Function {
                 line.attach_again(host);
             }
         }
+        self.forget_unheld(host);
         if !host.defers {
             self.commit(host);
         }
