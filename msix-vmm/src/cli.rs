@@ -81,7 +81,7 @@ pub(crate) struct BootArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "vhost_user")]
     pub(crate) snapshot: Option<PathBuf>,
     /// Go on with a saved guest, on the same disks and devices
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "cpus", "mem", "vhost_user"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "cpus", "mem", "record", "vhost_user"])]
     pub(crate) restore: Option<PathBuf>,
 }
 

@@ -191,6 +191,9 @@ fn a_guest_that_cannot_be_saved_does_not_begin() {
     let kernel = files.file("vmlinux", &elf(0x100_0000, 0x1000));
     let error = refused(&["--kernel", &kernel, "--snapshot", "/no/such/folder/guest"]);
     assert!(error.contains("cannot be saved to /no/such/folder/guest"), "{error}");
+    let folder = files.0.to_str().unwrap();
+    let error = refused(&["--kernel", &kernel, "--snapshot", folder]);
+    assert!(error.contains("is a directory"), "{error}");
     let saved = files.file("guest", b"an older one");
     assert!(!refused(&["--kernel", "/no/such/file", "--snapshot", &saved]).contains("saved"));
     assert_eq!(fs::read(saved).unwrap(), b"an older one");

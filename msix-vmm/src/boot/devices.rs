@@ -149,7 +149,12 @@ fn disk(path: &Path) -> Result<Block, BootError> {
     let writable = File::options().read(true).write(true).open(path);
     let (file, access) = match writable {
         Ok(file) => (file, Access::ReadWrite),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
             (File::open(path).map_err(unusable)?, Access::ReadOnly)
         }
         Err(error) => return Err(unusable(error)),

@@ -96,6 +96,7 @@ impl<B: MsiBackend + 'static> Function<B> {
 
     /// Takes the latched signals of all vectors back: what they were about is gone (C6).
     pub(crate) fn retract_all(&self) {
+        let _turn = self.watch.turn();
         let msix = self.msix();
         for vector in 0..msix.num_vectors() {
             // Every one of them exists, and whether it was latched does not matter.
@@ -109,8 +110,8 @@ impl<B: MsiBackend + 'static> Function<B> {
     }
 
     pub(crate) fn config_read(&self, offset: u16, data: &mut [u8]) {
-        let turn = self.watch.turn();
         let mut space = lock(&self.space);
+        let turn = self.watch.turn();
         space.set_interrupt_status(self.interrupts.pin.status());
         space.read(offset, data);
         if let (Some(turn), Some(offset)) = (turn, self.in_capability(offset, data.len())) {
@@ -120,17 +121,19 @@ impl<B: MsiBackend + 'static> Function<B> {
 
     /// Writes configuration space, and tells MSI-X and the pin; what is left for the device is `told`, before any other access.
     pub(crate) fn config_write(&self, offset: u16, data: &[u8], told: impl FnOnce(CommandChange)) {
+        // Held until all have been told, so that two CPUs tell them in the order in which they wrote.
+        let mut space = lock(&self.space);
         let turn = self.watch.turn();
         if let (Some(turn), Some(offset)) = (&turn, self.in_capability(offset, data.len())) {
             turn.write(Region::Capability, offset, data);
         }
-        // Held until all have been told, so that two CPUs tell them in the order in which they wrote.
-        let mut space = lock(&self.space);
         let outcome = space.write(offset, data);
         if let Some(allowed) = outcome.command.and_then(|change| change.bus_master()) {
             self.msix().set_bus_master(allowed);
         }
         self.follow(&space);
+        // Whom the device waits for now may have to signal first.
+        drop(turn);
         if let Some(change) = outcome.command {
             told(change);
         }

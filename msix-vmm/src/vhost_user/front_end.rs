@@ -49,8 +49,14 @@ pub(super) struct Vring {
     pub(super) call: EventFd,
 }
 
-/// Where the queues of a device have stopped.
-pub(super) type Bases = Vec<(usize, u16)>;
+/// Where a queue has stopped.
+pub(super) struct Stopped {
+    pub(super) index: usize,
+    /// The request at which it goes on.
+    pub(super) next: u16,
+    /// The backend has used something, and rung for it, and nobody has heard it yet.
+    pub(super) called: bool,
+}
 
 /// A backend that has been greeted.
 pub(super) struct FrontEnd {
@@ -172,14 +178,15 @@ impl FrontEnd {
     }
 
     /// Stops all queues. When it returns, the backend does nothing in them any more.
-    pub(super) fn stop(&mut self) -> Result<Bases, Fault> {
+    pub(super) fn stop(&mut self) -> Result<Vec<Stopped>, Fault> {
         let running = std::mem::take(&mut self.running);
-        let bases = running.into_iter().map(|index| {
+        let stopped = running.into_iter().map(|index| {
             let base = self.frontend.get_vring_base(index)?;
-            self.bells[index].call.silence();
-            Ok((index, u16::try_from(base).map_err(|_| Fault::Base(base))?))
+            let called = self.bells[index].call.silence();
+            let next = u16::try_from(base).map_err(|_| Fault::Base(base))?;
+            Ok(Stopped { index, next, called })
         });
-        bases.collect()
+        stopped.collect()
     }
 
     /// Gives a queue another eventfd to signal. When it returns, the backend does not use the one of before any more.

@@ -11,7 +11,7 @@ use vm_msix::IrqfdBackend;
 
 use super::bell::Bells;
 use super::error::Fault;
-use super::front_end::{Offer, Vring};
+use super::front_end::{Offer, Stopped, Vring};
 use super::link::Link;
 use super::session::Session;
 use super::wiring::{Call, Vector, Wiring};
@@ -77,12 +77,19 @@ impl<B: IrqfdBackend + 'static> Remote<B> {
             self.session.ask(move |front_end| front_end.start(features, &vrings)).is_some();
     }
 
+    /// Stops the queues for a while. What the backend used before is told to the driver.
     fn stop_queues(&self, wiring: &mut Wiring<B::Irqfd>) {
-        wiring.running = false;
-        let bases = self.session.ask(|front_end| front_end.stop());
-        for (index, base) in bases.unwrap_or_default() {
-            wiring.queues[index].next = base;
+        for Stopped { index, next, called } in self.halt(wiring) {
+            wiring.queues[index].next = next;
+            if called {
+                self.link.notifier.queue_used(index);
+            }
         }
+    }
+
+    fn halt(&self, wiring: &mut Wiring<B::Irqfd>) -> Vec<Stopped> {
+        wiring.running = false;
+        self.session.ask(|front_end| front_end.stop()).unwrap_or_default()
     }
 
     /// Has each queue signalled where it is to be now. What the backend had before is kept until it does not use it any more.
@@ -156,7 +163,7 @@ impl<B: IrqfdBackend + 'static> Serve<B> for Remote<B> {
     fn reset(&self) {
         let mut wiring = self.wiring();
         if wiring.running {
-            self.stop_queues(&mut wiring);
+            self.halt(&mut wiring);
         }
         wiring.reset();
         self.link.reset();

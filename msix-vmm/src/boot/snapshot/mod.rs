@@ -11,6 +11,7 @@ mod state;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use kvm_ioctls::VcpuFd;
@@ -39,11 +40,14 @@ pub(super) fn save(path: &Path, machine: &Machine, cpus: &[VcpuFd]) -> Result<()
 
 /// Whether there can be a file, before there is a guest that is lost without it. What is there stays.
 pub(super) fn check(path: &Path) -> Result<(), BootError> {
-    let new = beside(path);
-    let failed =
-        |source: io::Error| BootError::NotSaved { path: path.into(), source: source.into() };
-    File::create(&new).map_err(failed)?;
-    fs::remove_file(new).map_err(failed)
+    let possible = || {
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let new = beside(path);
+        create(&new).and_then(|_| fs::remove_file(new))
+    };
+    possible().map_err(|error| BootError::NotSaved { path: path.into(), source: error.into() })
 }
 
 /// A file that a guest is to go on from.
@@ -75,15 +79,20 @@ pub(super) fn refused(path: &Path, source: SnapshotError) -> BootError {
 }
 
 fn write(path: &Path, state: &MachineState, memory: &GuestMemoryMmap) -> Result<(), SnapshotError> {
-    let mut file = BufWriter::new(File::create(path)?);
+    let mut file = BufWriter::new(create(path)?);
     file::write(&mut file, state, memory)?;
     file.flush()?;
     Ok(file.get_ref().sync_all()?)
 }
 
-/// A name in the same folder.
+/// A new file, for its owner alone: all of the guest's memory is going to be in it.
+fn create(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// A name in the same folder that nobody else has.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(format!(".{}.new", std::process::id()));
     path.with_file_name(name)
 }

@@ -45,6 +45,9 @@ struct DeviceState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::boot) struct CpuKind(Vec<[u32; 6]>);
 
+/// As many as a bus has slots for.
+const MOST_DEVICES: usize = 31;
+
 /// Vendor and model, features, what XSAVE saves, KVM's features.
 const KIND: [u32; 6] = [0, 1, 7, 0xd, 0x4000_0001, 0x8000_0001];
 
@@ -56,6 +59,8 @@ impl MachineState {
         devices.iter().for_each(|plugged| plugged.device.pause());
         let saved = devices.iter().map(DeviceState::save).collect::<Result<_, _>>()?;
         let pins: Vec<_> = devices.iter().map(|plugged| plugged.pin.clone()).collect();
+        // While its interrupt still has a way: what is typed later is not the guest's any more.
+        let serial = serial.save();
         vm.close(&pins)?;
         let vcpus = cpus.iter().map(|cpu| VcpuState::save(&kvm, cpu));
         Ok(Self {
@@ -63,7 +68,7 @@ impl MachineState {
             cpu_kind: CpuKind::here(cpus.len() as u32)?,
             vcpus: vcpus.collect::<Result<_, _>>()?,
             shared: SharedState::save(&vm.fd)?,
-            serial: serial.save(),
+            serial,
             bridge: bridge.save(),
             selected: bus.selected(),
             devices: saved,
@@ -146,7 +151,11 @@ fn open() -> Result<Kvm, BootError> {
 
 /// What devices there are, as a user would say it.
 fn list<'a>(devices: impl Iterator<Item = (&'a str, u16)>) -> String {
-    let devices = devices.map(|(name, vectors)| format!("{name} with {vectors} vectors"));
+    // They may be of a file that says anything.
+    let devices = devices.take(MOST_DEVICES).map(|(name, vectors)| {
+        let name: String = name.chars().take(32).collect();
+        format!("{} with {vectors} vectors", name.escape_debug())
+    });
     let list = devices.collect::<Vec<_>>().join(", ");
     if list.is_empty() { "none".into() } else { list }
 }

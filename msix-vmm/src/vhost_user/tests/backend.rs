@@ -70,6 +70,8 @@ pub(super) enum Ill {
     Refusal,
     /// Closes the connection.
     HangUp,
+    /// Signals for its first queue, and then answers as it should.
+    LastWord,
 }
 
 /// The backend, in a thread.
@@ -219,11 +221,14 @@ fn talk(mut stream: UnixStream, state: &Mutex<State>, manners: Manners) -> io::R
         state.requests.push(request);
         let answer = state.handle(request, &body, files, manners);
         let ill = state.ill.filter(|(when, _)| *when == request).map(|(_, ill)| ill);
+        if let (Some(Ill::LastWord), Some(call)) = (ill, &state.vrings[0].call) {
+            signal(call);
+        }
         drop(state);
         let wanted = flags & NEED_REPLY != 0 && manners.protocol & REPLY_ACK != 0;
         let answer = answer.or(wanted.then(|| 0_u64.to_ne_bytes().to_vec()));
         let answer = match ill {
-            None => answer,
+            None | Some(Ill::LastWord) => answer,
             Some(Ill::Mute) => None,
             Some(Ill::Nonsense) => {
                 stream.write_all(&[0xa5; 64])?;

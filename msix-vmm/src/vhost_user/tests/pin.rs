@@ -1,6 +1,6 @@
 //! The pin, while MSI-X is not enabled (C6).
 
-use super::backend::fill_and_block;
+use super::backend::{GET_VRING_BASE, Ill, fill_and_block};
 use super::rig::Guest;
 
 #[test]
@@ -32,6 +32,24 @@ fn c6_enabling_msix_while_it_runs_changes_to_the_vector_and_back() {
     guest.apic().expect_nothing();
     guest.complete(&mut rings[0], 0);
     guest.apic().expect(0x41);
+    assert_eq!((guest.line.take(), guest.read::<1>(guest.isr)), (0, 0));
+}
+
+#[test]
+fn c3_what_was_used_just_before_the_queues_stop_for_a_while_is_told() {
+    let Some(guest) = Guest::new() else { return };
+    let _rings = guest.start(1);
+    guest.backend.falls_ill(GET_VRING_BASE, Ill::LastWord);
+    guest.write_config(4, 2_u16);
+    assert_eq!((guest.line.take(), guest.read::<1>(guest.isr)), (1, 1));
+}
+
+#[test]
+fn c7_what_was_used_just_before_a_reset_is_not() {
+    let Some(guest) = Guest::new() else { return };
+    let _rings = guest.start(1);
+    guest.backend.falls_ill(GET_VRING_BASE, Ill::LastWord);
+    guest.set_status(0);
     assert_eq!((guest.line.take(), guest.read::<1>(guest.isr)), (0, 0));
 }
 
