@@ -96,6 +96,7 @@ impl<'a, O: Oracle> Comparison<'a, O> {
     /// What our function shows, having done the same; where QEMU's device does something else that is allowed, ours
     /// must do what is promised here, and is then brought to where QEMU's is.
     fn ours_after(&mut self, op: &Op) -> Result<Seen, Failure> {
+        let pending = self.ours.pending();
         let answer = match op {
             Op::Read(access) if is_crooked_qword(access) => self.crooked_read(access)?,
             Op::Write(access, value) if is_crooked_qword(access) => {
@@ -104,12 +105,12 @@ impl<'a, O: Oracle> Comparison<'a, O> {
             Op::Trigger(vector) if !self.ours.is_enabled() => {
                 self.signal_while_disabled(*vector)?
             }
+            Op::Trigger(vector) if self.ours.wait_for_the_bus().contains(vector) => {
+                self.signal_without_the_bus(*vector)?
+            }
             _ => self.ours.apply(op)?,
         };
-        for vector in self.ours.kept_from_the_bus() {
-            self.met.note(Allowed::BusMasterOff);
-            self.ours.retract(vector)?;
-        }
+        self.drop_what_waits_for_the_bus(&pending)?;
         let delivered = self.board.seen(&self.ours.take_messages());
         let (control, pending) = (self.ours.control(), self.ours.pending());
         Ok(Seen { answer, control, pending, delivered })
@@ -163,6 +164,39 @@ impl<'a, O: Oracle> Comparison<'a, O> {
         Ok(0)
     }
 
+    /// Latched here, until the function may write, and retracted; QEMU's device drops it.
+    fn signal_without_the_bus(&mut self, vector: u16) -> Result<u64, Failure> {
+        same(
+            "a signal without Bus Master Enable",
+            &self.ours.signal(vector)?,
+            &Signal::Latched,
+            |signal| format!("{signal:?}"),
+        )?;
+        let is_pending = is_set(&self.ours.pending(), vector);
+        same("its Pending Bit", &is_pending, &true, |bit| bit.to_string())?;
+        self.met.note(Allowed::BusMasterOff);
+        self.ours.retract(vector)?;
+        Ok(0)
+    }
+
+    /// What was pending, and is kept by nothing but a missing Bus Master Enable now, is still pending here; QEMU's device drops it.
+    fn drop_what_waits_for_the_bus(&mut self, before: &[u64]) -> Result<(), Failure> {
+        let vectors = self.ours.wait_for_the_bus();
+        let pending = self.ours.pending();
+        let among = |qwords: &[u64]| -> Vec<u16> {
+            vectors.iter().copied().filter(|vector| is_set(qwords, *vector)).collect()
+        };
+        let kept = among(&pending);
+        same("what waits for Bus Master Enable", &kept, &among(before), |vectors| {
+            format!("{vectors:?}")
+        })?;
+        for vector in kept {
+            self.met.note(Allowed::BusMasterOff);
+            self.ours.retract(vector)?;
+        }
+        Ok(())
+    }
+
     /// What QEMU showed, without what it is allowed to show otherwise.
     fn as_allowed(&mut self, op: &Op, mut seen: Seen, ours: &Seen) -> Seen {
         if let Op::Read(access) = op {
@@ -185,6 +219,7 @@ impl<'a, O: Oracle> Comparison<'a, O> {
         let Some(at) = 1_usize.checked_sub(access.offset.into()) else { return bytes };
         if let (Some(theirs), Some(ours)) = (bytes.get_mut(at), ours.get(at))
             && theirs != ours
+            && *ours == OUR_NEXT_POINTER
         {
             self.met.note(Allowed::NextPointer);
             *theirs = *ours;
@@ -219,6 +254,14 @@ impl<'a, O: Oracle> Comparison<'a, O> {
         });
         aligned.collect()
     }
+}
+
+/// There is no other capability.
+const OUR_NEXT_POINTER: u8 = 0;
+
+/// A vector's bit of a PBA.
+fn is_set(qwords: &[u64], vector: u16) -> bool {
+    qwords.get(usize::from(vector / 64)).is_some_and(|qword| qword >> (vector % 64) & 1 != 0)
 }
 
 /// An 8-byte access of the table or the PBA that is not 8-byte-aligned.

@@ -135,24 +135,14 @@ impl Ours {
         self.msix().enabled()
     }
 
-    /// The vectors that are neither masked nor disabled and yet pending: only missing Bus Master Enable keeps them.
-    pub(super) fn kept_from_the_bus(&self) -> Vec<u16> {
+    /// The vectors that are neither masked nor disabled: only missing Bus Master Enable keeps their messages.
+    pub(super) fn wait_for_the_bus(&self) -> Vec<u16> {
         let msix = self.msix();
         if !msix.enabled() || msix.masked() || self.space.bus_master() {
             return Vec::new();
         }
-        drop(msix);
-        let pending = self.pending();
-        let is_pending = |vector: &u16| {
-            let qword = pending.get(usize::from(vector / 64));
-            qword.is_some_and(|qword| qword >> (vector % 64) & 1 != 0)
-        };
         let vectors = 0..self.layout.vectors().get();
-        let msix = self.msix();
-        vectors
-            .filter(is_pending)
-            .filter(|vector| !msix.table_masked(usize::from(*vector)))
-            .collect()
+        vectors.filter(|vector| !msix.table_masked(usize::from(*vector))).collect()
     }
 
     pub(super) fn control(&self) -> u16 {
